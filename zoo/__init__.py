@@ -1,0 +1,83 @@
+"""A transfer-learning model zoo for PyTorch: load a backbone, give it your classes, fine-tune it, keep it.
+
+>>> import zoo
+>>> model = zoo.load("vgg16", classes=["ant", "bee"], weights=None)
+>>> zoo.freeze(model, "backbone")
+Frozen('backbone': 30 parameters, 37 modules in eval mode)
+
+Each name is imported when it is first used, so that `import zoo` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.sources.checkpoints import save_checkpoint as save_checkpoint
+    from zoo.errors import CheckpointError as CheckpointError
+    from zoo.errors import DataError as DataError
+    from zoo.errors import NumericsError as NumericsError
+    from zoo.errors import Stopped as Stopped
+    from zoo.errors import StorageError as StorageError
+    from zoo.errors import UsageError as UsageError
+    from zoo.errors import ZooError as ZooError
+    from zoo.evaluating import evaluate as evaluate
+    from zoo.finetuning import Run as Run
+    from zoo.finetuning import finetune as finetune
+    from zoo.finetuning import resume as resume
+    from zoo.freezing import freeze as freeze
+    from zoo.freezing import unfreeze as unfreeze
+    from zoo.predicting import predict as predict
+    from zoo.registry import ModelSpec as ModelSpec
+    from zoo.registry import list_models as list_models
+    from zoo.registry import register as register
+    from zoo.registry import spec_of as spec_of
+    from zoo.sources.loading import append_head as append_head
+    from zoo.sources.loading import load as load
+    from zoo.sources.loading import swap_head as swap_head
+    from zoo.sources.checkpoints import load_checkpoint as load_checkpoint
+    from zoo.summarizing import summary as summary
+    from zoo.surgery import get_module as get_module
+    from zoo.surgery import replace_module as replace_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CheckpointError": "zoo.errors",
+    "DataError": "zoo.errors",
+    "ModelSpec": "zoo.registry",
+    "NumericsError": "zoo.errors",
+    "Run": "zoo.finetuning",
+    "Stopped": "zoo.errors",
+    "StorageError": "zoo.errors",
+    "UsageError": "zoo.errors",
+    "ZooError": "zoo.errors",
+    "append_head": "zoo.sources.loading",
+    "evaluate": "zoo.evaluating",
+    "finetune": "zoo.finetuning",
+    "freeze": "zoo.freezing",
+    "get_module": "zoo.surgery",
+    "list_models": "zoo.registry",
+    "load": "zoo.sources.loading",
+    "load_checkpoint": "zoo.sources.checkpoints",
+    "predict": "zoo.predicting",
+    "register": "zoo.registry",
+    "replace_module": "zoo.surgery",
+    "resume": "zoo.finetuning",
+    "save_checkpoint": "zoo.sources.checkpoints",
+    "spec_of": "zoo.registry",
+    "summary": "zoo.summarizing",
+    "swap_head": "zoo.sources.loading",
+    "unfreeze": "zoo.freezing",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

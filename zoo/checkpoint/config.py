@@ -1,0 +1,78 @@
+"""`config.json`: what a model is, as data that a reader can check and nothing executes."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.errors import CheckpointError
+from zoo.registry import SOURCES, HeadSpec, ModelSpec, preprocessing_from
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a checkpoint says about its model."""
+
+    spec: ModelSpec | None
+    """None for a model that zoo knew nothing about."""
+    model_class: str
+    """The class's name, for people; never imported."""
+    rebuild: tuple[str, ...] = ()
+    """Lines of Python that build the model without zoo, for people; never run."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in the order of the scores; empty where the head is the library's own."""
+        return self.spec.head.classes if self.spec and self.spec.head else ()
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The config as plain values."""
+    return {
+        "format": FORMAT,
+        "model_class": config.model_class,
+        "classes": list(config.classes),
+        "spec": dataclasses.asdict(config.spec) if config.spec else None,
+        "rebuild": list(config.rebuild),
+    }
+
+
+def from_json(values: Any, where: str) -> Config:
+    """The config that plain values mean; raises CheckpointError when they are not one."""
+    try:
+        if values["format"] != FORMAT:
+            raise ValueError(f"its format is {values['format']!r}; this zoo reads {FORMAT}")
+        spec = values["spec"]
+        return Config(
+            spec=_spec(spec) if spec is not None else None,
+            model_class=str(values["model_class"]),
+            rebuild=tuple(str(line) for line in values.get("rebuild", ())),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{where} is not a config of zoo's: {error}.") from error
+
+
+def _spec(values: Mapping[str, Any]) -> ModelSpec:
+    given = dict(values)
+    if given["source"] not in SOURCES:
+        raise ValueError(f"no source is called {given['source']!r}")
+    given["preprocessing"] = preprocessing_from(given["preprocessing"])
+    given["fresh"] = tuple(str(name) for name in given["fresh"])
+    given["features"] = int(given["features"])
+    if given["head"] is not None:
+        given["head"] = _head(given["head"])
+    if not isinstance(given["arguments"], Mapping):
+        raise ValueError("its arguments are no mapping")
+    return ModelSpec(**given)
+
+
+def _head(values: Mapping[str, Any]) -> HeadSpec:
+    given = dict(values)
+    given["classes"] = tuple(str(name) for name in given["classes"])
+    if given["mode"] not in ("replace", "append"):
+        raise ValueError(f"its head has the mode {given['mode']!r}")
+    if given["layers"] is not None:
+        given["layers"] = tuple(dict(layer) for layer in given["layers"])
+    return HeadSpec(**given)

@@ -1,0 +1,139 @@
+"""Finding checkpoints, checking them, and reading what is in one."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from zoo import files
+from zoo.checkpoint.config import Config, from_json
+from zoo.checkpoint.state import Stateful, restore_optimizer, unpack
+from zoo.checkpoint.weights import read_weights
+from zoo.errors import CheckpointError
+
+PATTERN = "epoch-*"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A complete checkpoint of a run."""
+
+    folder: Path
+    training: Mapping[str, Any]
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Complete epochs, and steps done of the next one."""
+        progress = self.training.get("progress", {})
+        return int(self.training.get("epoch") or 0), int(progress.get("step_in_epoch", 0))
+
+
+def checkpoints_of(run: Path) -> list[Found]:
+    """The complete checkpoints of a run, oldest position first; found by looking, incomplete ones left out."""
+    found = []
+    for folder in run.glob(PATTERN):
+        if files.is_complete(folder):
+            found.append(Found(folder, read_json(folder / "training.json")))
+    return sorted(found, key=lambda each: each.position)
+
+
+def best_of(run: Path) -> Path | None:
+    """The checkpoint with the best metric of a run; the newest of equals is not better than the first."""
+    found = checkpoints_of(run)
+    scored = [each for each in found if each.training["progress"].get("score") is not None]
+    if not scored:
+        return found[-1].folder if found else None
+    return max(scored, key=lambda each: (each.training["progress"]["score"], -each.position[0])).folder
+
+
+def checkpoint_at(path: str | Path) -> Path:
+    """The checkpoint that a path means: itself, or the best one of a run's folder.
+
+    Raises CheckpointError when there is none.
+    """
+    path = Path(path).expanduser()
+    if (path / files.MANIFEST).is_file():
+        return path
+    if not path.exists():
+        raise CheckpointError(f"there is no checkpoint {path}.", "give a run's folder, or a folder in it like epoch-0003")
+    best = best_of(path) if path.is_dir() else None
+    if best is None:
+        what = "no folder" if not path.is_dir() else "a folder without a complete checkpoint"
+        raise CheckpointError(f"{path} is {what}.", "give a run's folder, or a folder in it like epoch-0003")
+    return best
+
+
+def verify(folder: Path) -> None:
+    """Compare every file with the manifest; raises CheckpointError that names what is damaged."""
+    try:
+        damaged = files.damaged(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is no complete checkpoint: {error}.") from error
+    if damaged:
+        raise CheckpointError(
+            f"the checkpoint {folder} is damaged: {', '.join(damaged)} is not what its manifest says.",
+            "use another checkpoint of the run; zoo inspect RUN lists them",
+        )
+
+
+def read_config(folder: Path) -> Config:
+    """What a checkpoint says about its model; raises CheckpointError when it is no config."""
+    return from_json(read_json(folder / "config.json"), str(folder / "config.json"))
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """The training state of a checkpoint with its tensors in their places."""
+    tensors: dict[str, Tensor] = {}
+    if (folder / "training.safetensors").is_file():
+        tensors = read_weights(folder / "training.safetensors")
+    values: dict[str, Any] = unpack(read_json(folder / "training.json"), tensors)
+    return values
+
+
+def restore_weights(folder: Path, model: nn.Module) -> None:
+    """Put a checkpoint's weights into a model, every tensor of it; raises CheckpointError when they do not fit."""
+    state = read_weights(folder / "model.safetensors")
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise CheckpointError(
+            f"the weights of {folder} are not of this {type(model).__name__}: {detail[:200]}",
+            "give a checkpoint of the same architecture and head",
+        ) from error
+
+
+def restore_training(
+    folder: Path,
+    training: Mapping[str, Any],
+    model: nn.Module,
+    *,
+    optimizer: Optimizer | None = None,
+    scheduler: Stateful | None = None,
+    scaler: Stateful | None = None,
+) -> None:
+    """Put a checkpoint's training state into these objects.
+
+    Raises CheckpointError when something asked for is not in the checkpoint or does not fit.
+    """
+    for name, wanted in (("optimizer", optimizer), ("scheduler", scheduler), ("scaler", scaler)):
+        if wanted is not None and training.get(name) is None:
+            raise CheckpointError(f"{folder} was saved without a {name}.", f"load it without {name}=")
+    if optimizer is not None:
+        restore_optimizer(optimizer, model, training["optimizer"])
+    if scheduler is not None:
+        scheduler.load_state_dict(training["scheduler"])
+    if scaler is not None:
+        scaler.load_state_dict(training["scaler"])
+
+
+def read_json(path: Path) -> Any:
+    """The values of a JSON file; raises CheckpointError when it is absent or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from error

@@ -1,0 +1,153 @@
+"""The command line: it parses, calls, prints, and maps errors to exit codes.
+
+Each command is a file that is imported when it is called; the table here is what `zoo --help` and shell
+completion need, so that both start at once.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from zoo import __version__
+from zoo.errors import ZooError
+
+COMMANDS = {
+    "finetune": "Fine-tune a pretrained model on your own pictures.",
+    "resume": "Go on with a run that was stopped.",
+    "evaluate": "Measure a checkpoint on a folder of pictures.",
+    "predict": "Say what pictures show.",
+    "list": "List the models there are.",
+    "info": "Tell what is known about a model.",
+    "summary": "Show a model's modules, and what a policy freezes.",
+    "inspect": "Tell what is in a checkpoint or a run.",
+    "recipes": "List, show or copy recipes.",
+    "demo": "See it work in a minute, without a network.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Commands by name; a command's file is imported only when that command runs."""
+
+    _only_listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command itself, or while help or completion lists them all, its name and line alone."""
+        if cmd_name not in COMMANDS:
+            return None
+        if self._only_listing:
+            return TyperCommand(cmd_name, callback=None, help=COMMANDS[cmd_name])
+        module = importlib.import_module(f"zoo.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help page, from the table alone."""
+        with self._listing():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Completion of the commands' names, from the table alone."""
+        with self._listing():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextlib.contextmanager
+    def _listing(self) -> Iterator[None]:
+        self._only_listing = True
+        try:
+            yield
+        finally:
+            self._only_listing = False
+
+
+# `list` is a builtin's name, which a module should not hide.
+_MODULES = {"list": "listing"}
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="First steps: zoo demo · zoo finetune resnet18 --freeze backbone --data ./imgs",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    """Load a pretrained model, give it your classes, fine-tune it, keep it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the code that says how it went."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_code_of(given))
+
+
+def _code_of(given: list[str]) -> int:
+    debug = "--debug" in given
+    try:
+        result = app(given, prog_name="zoo", standalone_mode=False)
+    except ZooError as error:
+        if debug:
+            raise
+        say_error(str(error))
+        return error.exit_code
+    except TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error.format_message())
+            return 0
+        say_error(_usage_text(error))
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        if debug:
+            raise
+        say_error("stopped; nothing was saved.")
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone; Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        say_error(
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}\n"
+            "  this is a mistake in zoo; --debug shows where, and a report of it helps"
+        )
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def say_error(text: str) -> None:
+    """Print an error where errors go, its first word in red on a terminal."""
+    word = typer.style("error:", fg="red", bold=True) if _coloured() else "error:"
+    typer.echo(f"{word} {text}", err=True)
+
+
+def _coloured() -> bool:
+    return sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+
+def _usage_text(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "zoo"
+    return f"{error.format_message()}\n  {command} --help shows what it takes."

@@ -1,0 +1,287 @@
+"""Class folders: which pictures there are, of which class, for training and for validation.
+
+The user's files are only read. A split is a list of names, kept in `data.json`.
+"""
+
+import os
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import CheckpointError, DataError, UsageError
+from zoo.names import listed, near_hint
+from zoo.seeding import derive
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
+)
+VAL_NAMES = ("val", "valid", "validation")
+SPLIT_NAMES = ("train", *VAL_NAMES, "test")
+VAL_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file and its class."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures for training and for validation, with one map of classes."""
+
+    root: Path
+    classes: tuple[str, ...]
+    train: tuple[Picture, ...]
+    val: tuple[Picture, ...]
+    how: str
+    """Where the validation pictures come from, in words."""
+    notes: tuple[str, ...] = ()
+    """What a person should know: classes too small to split, files that are no pictures."""
+
+    def counts(self) -> dict[str, int]:
+        """Pictures a class, training and validation together."""
+        found = Counter(picture.label for picture in (*self.train, *self.val))
+        return {name: found[label] for label, name in enumerate(self.classes)}
+
+
+def find_dataset(root: Path, *, classes: Sequence[str] | int | None = None, seed: int = 0) -> Dataset:
+    """The pictures below a folder, split for training and validation.
+
+    The folder has a folder for each class, or `train/` and `val/` with those in each. Without `val/` a
+    fifth of each class, drawn by the seed, validates. `classes` names the classes to use in this order, or
+    says how many there must be.
+
+    Raises DataError for what cannot be trained on.
+    """
+    _check_folder(root)
+    train_root = root / "train" if (root / "train").is_dir() else root
+    val_root = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None) if train_root != root else None
+    found, notes = _class_folders(train_root)
+    names = _chosen(list(found), classes, train_root)
+    if len(names) < 2:
+        raise DataError(
+            f"{train_root} has one class, {names[0]!r}; telling classes apart takes two or more.",
+            "make one folder a class: imgs/ant/1.jpg, imgs/bee/7.jpg",
+        )
+    pictures = {name: found[name] for name in names}
+    labels = {name: label for label, name in enumerate(names)}
+    if val_root is None:
+        train, val, split_notes = _split(pictures, labels, seed)
+        how = f"split {len(train):,} / {len(val):,}, stratified, seed {seed}"
+        notes += split_notes
+    else:
+        val_found, val_notes = _class_folders(val_root)
+        val = _labelled(val_found, labels, val_root, train_root, partial=not isinstance(classes, int | None))
+        train = tuple(Picture(path, labels[name]) for name, paths in pictures.items() for path in paths)
+        how = f"{len(train):,} in train/, {len(val):,} in {val_root.name}/"
+        notes += val_notes
+        absent = [name for name in names if name not in val_found]
+        if absent:
+            notes.append(f"{val_root.name}/ has no picture of {listed(absent)}")
+    if not val:
+        raise DataError(
+            f"{root} leaves no picture for validation: every class has one picture.",
+            "give each class two pictures or more, or a val/ folder",
+        )
+    return Dataset(root, tuple(names), train, val, how, tuple(notes))
+
+
+def find_labelled(root: Path, classes: Sequence[str], split: str | None = None) -> tuple[Dataset, str]:
+    """The pictures to evaluate on, labelled by the classes of a checkpoint, and the name of what was read.
+
+    Where the folder has `test/` or `val/`, that is read, `test` before `val`, unless `split` says which.
+
+    Raises DataError when a class is unknown to the checkpoint or nothing is found.
+    """
+    _check_folder(root)
+    wanted = (split,) if split else ("test", *VAL_NAMES)
+    place = next((root / name for name in wanted if (root / name).is_dir()), None)
+    if split and place is None:
+        raise DataError(f"{root} has no folder {split}/.", f"it has: {listed(_subfolders(root)) or 'no folders'}")
+    place = place or root
+    found, notes = _class_folders(place)
+    pictures = _labelled(found, {name: label for label, name in enumerate(classes)}, place, None)
+    return Dataset(root, tuple(classes), (), pictures, f"{len(pictures):,} pictures", tuple(notes)), str(place)
+
+
+def pictures_of(arguments: Iterable[str]) -> list[Path]:
+    """The picture files that paths, folders and globs mean, in order and each once.
+
+    Raises DataError for one that means nothing.
+    """
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if path.is_dir():
+            matches = _files(path)[0]
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = _glob(argument)
+        if not matches:
+            raise DataError(
+                f"{argument} is no picture: there is no such file, folder or match.",
+                "give files, folders, or globs in quotes like './imgs/*.jpg'",
+            )
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def to_json(dataset: Dataset, seed: int) -> dict[str, Any]:
+    """A dataset as plain values, paths below its root."""
+
+    def rows(pictures: Sequence[Picture]) -> list[list[Any]]:
+        return [[picture.path.relative_to(dataset.root).as_posix(), picture.label] for picture in pictures]
+
+    return {
+        "root": str(dataset.root.resolve()),
+        "classes": list(dataset.classes),
+        "how": dataset.how,
+        "seed": seed,
+        "train": rows(dataset.train),
+        "val": rows(dataset.val),
+    }
+
+
+def from_json(values: Mapping[str, Any], where: str) -> Dataset:
+    """The dataset that `to_json` wrote; raises CheckpointError when it is none, DataError when files are gone."""
+    try:
+        root = Path(values["root"])
+        classes = tuple(str(name) for name in values["classes"])
+
+        def pictures(rows: Sequence[Sequence[Any]]) -> tuple[Picture, ...]:
+            made = []
+            for name, label in rows:
+                parts = Path(name).parts
+                if Path(name).is_absolute() or ".." in parts or not 0 <= int(label) < len(classes):
+                    raise ValueError(f"a bad entry {name!r}")
+                made.append(Picture(root / name, int(label)))
+            return tuple(made)
+
+        dataset = Dataset(root, classes, pictures(values["train"]), pictures(values["val"]), str(values["how"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{where} is no list of data: {error}.") from error
+    gone = [str(picture.path) for picture in (*dataset.train, *dataset.val) if not picture.path.is_file()]
+    if gone:
+        raise DataError(f"{len(gone):,} pictures of the run are gone: {listed(gone, 3)}.", "put them back to go on")
+    return dataset
+
+
+def _check_folder(root: Path) -> None:
+    if not root.exists():
+        parent = root.parent if root.parent.is_dir() else Path()
+        raise DataError(f"there is no folder {root}.", *near_hint(root.name, _subfolders(parent)))
+    if not root.is_dir():
+        raise DataError(f"{root} is a file, not a folder.", "give the folder that has a folder for each class")
+
+
+def _subfolders(root: Path) -> list[str]:
+    return sorted((path.name for path in root.iterdir() if path.is_dir() and _is_visible(path.name)), key=_natural)
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith((".", "__MACOSX"))
+
+
+def _natural(name: str) -> list[Any]:
+    """A key that sorts 2 before 10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _class_folders(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """The pictures of each class folder, and notes on what else lies there."""
+    found: dict[str, list[Path]] = {}
+    others: list[Path] = []
+    for name in _subfolders(root):
+        found[name], ignored = _files(root / name)
+        others += ignored
+    if not found:
+        loose = [path for path in root.iterdir() if path.suffix.lower() in SUFFIXES]
+        what = f"{len(loose):,} pictures but no class folders" if loose else "nothing that could be a class"
+        raise DataError(
+            f"{root} has {what}.", "make one folder a class: imgs/ant/1.jpg, imgs/bee/7.jpg"
+        )
+    empty = [name for name, paths in found.items() if not paths]
+    if empty:
+        raise DataError(
+            f"{root} has no picture in {listed(empty)}.",
+            f"pictures end in {', '.join(sorted(SUFFIXES))}",
+            "remove the folder, or name the classes to use with --classes",
+        )
+    notes = [f"{len(others):,} files are no pictures by their names: {listed([p.name for p in others], 3)}"] if others else []
+    return found, notes
+
+
+def _files(root: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures below a folder and the visible files that are none, by their names, in a stable order."""
+    pictures, others = [], []
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(filter(_is_visible, folders), key=_natural)
+        for name in sorted(filter(_is_visible, names), key=_natural):
+            (pictures if Path(name).suffix.lower() in SUFFIXES else others).append(Path(place) / name)
+    return pictures, [path for path in others if path.name.lower() not in ("thumbs.db", "desktop.ini")]
+
+
+def _glob(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    root = Path(path.anchor) if path.is_absolute() else Path()
+    relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
+    return [each for each in sorted(root.glob(relative)) if each.is_file() and each.suffix.lower() in SUFFIXES]
+
+
+def _chosen(found: list[str], classes: Sequence[str] | int | None, root: Path) -> list[str]:
+    if classes is None:
+        return found
+    if isinstance(classes, int):
+        if classes != len(found):
+            raise UsageError(f"--classes is {classes}, and {root} has {len(found)} classes: {listed(found)}.")
+        return found
+    absent = [name for name in classes if name not in found]
+    if absent:
+        raise UsageError(f"--classes names {listed(absent)}, for which {root} has no folder.", f"it has: {listed(found, 12)}")
+    if len(set(classes)) < len(classes):
+        raise UsageError(f"--classes names a class twice: {', '.join(classes)}.")
+    return list(classes)
+
+
+def _labelled(
+    found: Mapping[str, list[Path]],
+    labels: Mapping[str, int],
+    root: Path,
+    train_root: Path | None,
+    partial: bool = False,
+) -> tuple[Picture, ...]:
+    """Pictures with the labels of an existing map of classes; an unknown class is an error."""
+    unknown = [name for name in found if name not in labels]
+    if unknown and not partial:
+        which = f"{train_root} lacks" if train_root else f"the checkpoint does not know; it knows {listed(list(labels), 8)}"
+        raise DataError(
+            f"{root} has classes that {which}: {listed(unknown)}.",
+            "the classes are those of training; rename the folder or take it away",
+        )
+    return tuple(Picture(path, labels[name]) for name, paths in found.items() if name in labels for path in paths)
+
+
+def _split(
+    found: Mapping[str, list[Path]], labels: Mapping[str, int], seed: int
+) -> tuple[tuple[Picture, ...], tuple[Picture, ...], list[str]]:
+    """A stratified split: of each class a fifth, at least one picture, validates if the class has two."""
+    train: list[Picture] = []
+    val: list[Picture] = []
+    single = [name for name, paths in found.items() if len(paths) == 1]
+    for name, paths in found.items():
+        order = list(paths)
+        random.Random(derive(seed, "split", name)).shuffle(order)
+        count = max(1, round(len(order) * VAL_SHARE)) if len(order) > 1 else 0
+        chosen = set(order[:count])
+        for path in paths:
+            (val if path in chosen else train).append(Picture(path, labels[name]))
+    notes = [f"too small to split, all for training: {listed(single)} (1 picture each)"] if single else []
+    return tuple(train), tuple(val), notes

@@ -1,0 +1,172 @@
+"""Pictures as batches of tensors: prepared as the weights want, varied for training, seeded one by one."""
+
+import contextlib
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+from torch.utils import data as torch_data
+from torchvision.transforms import InterpolationMode, v2
+
+from zoo.data.folders import Picture
+from zoo.data.pictures import read_picture
+from zoo.registry import Preprocessing
+from zoo.seeding import derive
+
+
+def evaluation_transform(preprocessing: Preprocessing) -> v2.Transform:
+    """A PIL picture to the float tensor (channels, height, width) that the weights were trained for."""
+    return v2.Compose([*_central(preprocessing), *_to_tensor(preprocessing)])
+
+
+def training_transform(preprocessing: Preprocessing, augment: str) -> v2.Transform:
+    """The same with random variations: `none`, `light` (crop and flip) or `standard` (also colour and erasing)."""
+    if augment == "none":
+        return evaluation_transform(preprocessing)
+    smallest = 0.5 if augment == "light" else 0.2
+    steps: list[Any] = [
+        v2.RandomResizedCrop(
+            preprocessing.size,
+            scale=(smallest, 1.0),
+            interpolation=InterpolationMode(preprocessing.interpolation),
+            antialias=True,
+        ),
+        v2.RandomHorizontalFlip(),
+    ]
+    if augment == "light":
+        return v2.Compose([*steps, *_to_tensor(preprocessing)])
+    colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3)
+    return v2.Compose([*steps, colour, *_to_tensor(preprocessing), v2.RandomErasing(p=0.1)])
+
+
+def _central(preprocessing: Preprocessing) -> list[Any]:
+    height, width = preprocessing.resize
+    size: Any = [min(height, width)] if preprocessing.fit == "crop" and height == width else [height, width]
+    interpolation = InterpolationMode(preprocessing.interpolation)
+    return [v2.Resize(size, interpolation=interpolation, antialias=True), v2.CenterCrop(preprocessing.size)]
+
+
+def _to_tensor(preprocessing: Preprocessing) -> list[Any]:
+    steps: list[Any] = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    if len(preprocessing.mean) == 1:
+        steps.insert(0, v2.Grayscale())
+    if preprocessing.order == "BGR":
+        steps.append(_ToBgr())
+    return [*steps, v2.Normalize(list(preprocessing.mean), list(preprocessing.std))]
+
+
+class _ToBgr(torch.nn.Module):
+    def forward(self, picture: Tensor) -> Tensor:
+        return picture.flip(-3)
+
+
+class Pictures(torch_data.Dataset[tuple[Tensor, int]]):
+    """Pictures by (epoch, index): the same two numbers give the same tensor in any process, in any order."""
+
+    def __init__(self, pictures: Sequence[Picture], transform: v2.Transform, seed: int) -> None:
+        self.pictures = pictures
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        epoch, index = key
+        picture = self.pictures[index]
+        with seeded(derive(self.seed, "sample", epoch, index)):
+            return self.transform(read_picture(picture.path)), picture.label
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch, numpy and random seeded for the body, and put back as they were."""
+    before = torch.random.get_rng_state(), numpy.random.get_state(), random.getstate()
+    torch.random.default_generator.manual_seed(seed)
+    numpy.random.seed(seed % 2**32)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(before[0])
+        numpy.random.set_state(before[1])
+        random.setstate(before[2])
+
+
+class Batches(torch_data.Sampler[list[tuple[int, int]]]):
+    """The batches of one epoch after another, as (epoch, index) pairs; `start` sets where to go on.
+
+    Training shuffles by (seed, epoch). A last batch of a single picture is left out of training where there
+    are others, since batch statistics of one picture are none.
+    """
+
+    def __init__(self, count: int, batch_size: int, *, seed: int | None) -> None:
+        self.count = count
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.skip = 0
+
+    def start(self, epoch: int, skip: int = 0) -> None:
+        """Go on with this epoch, its first batches left out."""
+        self.epoch = epoch
+        self.skip = skip
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.count, self.batch_size)
+        drop = self.seed is not None and rest == 1 and full > 0
+        return full + (1 if rest and not drop else 0)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        if self.seed is None:
+            order = list(range(self.count))
+        else:
+            generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
+            order = torch.randperm(self.count, generator=generator).tolist()
+        for step in range(self.skip, len(self)):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield [(self.epoch, index) for index in chosen]
+
+
+class Loader:
+    """A data loader whose epochs are chosen, with worker processes that live as long as it does."""
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        transform: v2.Transform,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        workers: int,
+        pin: bool,
+    ) -> None:
+        self.batches = Batches(len(pictures), batch_size, seed=seed if shuffle else None)
+        self.count = len(pictures)
+        self._loader = torch_data.DataLoader(
+            Pictures(pictures, transform, seed),
+            batch_sampler=self.batches,
+            num_workers=workers,
+            pin_memory=pin,
+            persistent_workers=workers > 0,
+            worker_init_fn=_start_worker if workers else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch: pictures (batch, channels, height, width) and labels (batch,)."""
+        self.batches.start(epoch, skip)
+        yield from self._loader
+
+
+def _start_worker(_: int) -> None:
+    """One thread each, and Ctrl-C left to the main process, which still needs the batches of its last step."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

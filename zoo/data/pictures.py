@@ -1,0 +1,99 @@
+"""Reading one picture from a file, and finding those that cannot be read."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Formats of pictures only; Pillow also knows documents (EPS, PDF) whose readers run programs.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture as RGB, the right way up, transparency on white, 16 bits scaled to 8.
+
+    Raises OSError, SyntaxError, ValueError or Pillow's DecompressionBombError for a file that is none.
+    """
+    with Image.open(path, formats=FORMATS) as opened:
+        opened.load()
+        picture = ImageOps.exif_transpose(opened)
+    if picture.mode in ("I", "I;16", "I;16B", "I;16L"):
+        # Pillow would clip at 255; 16 bits are scaled to 8 instead.
+        return picture.convert("I").point(lambda value: value / 257).convert("L").convert("RGB")
+    if picture.mode == "F":
+        low, high = picture.getextrema()
+        span = (high - low) or 1.0  # type: ignore[operator]
+        return picture.point(lambda value: (value - low) * (255 / span)).convert("L").convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(ground, layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def find_problems(paths: Iterable[Path], seen: Callable[[], None] | None = None) -> list[Problem]:
+    """Decode every file in full and list those that cannot be; `seen` is called once a file."""
+    problems = []
+    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
+        for problem in _problems(pool, list(paths)):
+            if seen:
+                seen()
+            if problem:
+                problems.append(problem)
+    return problems
+
+
+def _problems(pool: ThreadPoolExecutor, paths: list[Path]) -> Iterator[Problem | None]:
+    # Filters are the process's, not a thread's: they are set once around all of the work.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield from pool.map(_problem, paths)
+
+
+def _problem(path: Path) -> Problem | None:
+    if not path.is_file():
+        return Problem(path, "not an ordinary file" if path.exists() else "gone")
+    try:
+        read_picture(path)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        return Problem(path, _reason(path, error))
+    return None
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "may not be read"
+    size = path.stat().st_size
+    if size == 0:
+        return "empty"
+    if isinstance(error, UnidentifiedImageError):
+        start = path.read_bytes()[:512]
+        if all(byte in b"\t\n\r\f" or byte >= 32 for byte in start) and _is_text(start):
+            return "a text file, not a picture"
+        return "not a picture that can be read"
+    if isinstance(error, Image.DecompressionBombError):
+        return "too many pixels"
+    if "truncated" in str(error):
+        return f"cut off after {size:,} bytes"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A character may be cut at the end of what was read.
+        return error.start > len(start) - 4
+    return True

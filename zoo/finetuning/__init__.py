@@ -1,0 +1,256 @@
+"""Fine-tuning from the first look at the data to the last checkpoint.
+
+`preparing` looks at everything that can go wrong before anything is written, `running` trains and saves,
+`rehearsing` tries one batch and tells what a run would take, `reporting` is who listens.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from zoo import freezing
+from zoo import recipe as recipes
+from zoo.checkpoint import reading
+from zoo.data.folders import from_json
+from zoo.errors import CheckpointError
+from zoo.finetuning.preparing import Plan, checkpoint_size, prepare, set_dropout, tables_of
+from zoo.finetuning.rehearsing import Estimate as Estimate
+from zoo.finetuning.rehearsing import rehearse as rehearse
+from zoo.finetuning.reporting import Reporter
+from zoo.finetuning.running import Position, Runner, last_and_best, open_folder
+from zoo.recipe import Recipe
+from zoo.sources.checkpoints import load_checkpoint
+from zoo.tracking import logs
+from zoo.training.devices import default_workers, peak_memory, pick
+from zoo.training.loop import random_state_kept
+from zoo.training.metrics import Metrics
+
+DEFAULT_OUT = Path("checkpoints")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    best: Path
+    """The checkpoint with the highest validation accuracy."""
+    last: Path
+    epochs: int
+    metrics: Mapping[str, float]
+    """The validation figures of the best checkpoint."""
+    seconds: float
+    best_epoch: int
+    figures: Metrics | None = field(default=None, repr=False)
+    """The last epoch's figures with every class; None for a run that was finished before."""
+    peak: int | None = field(default=None, repr=False)
+    """The most memory that was in use, in bytes, where the system tells."""
+
+    def to_values(self) -> dict[str, Any]:
+        """The run as plain values for programs."""
+        return {
+            "run": str(self.folder),
+            "best": str(self.best),
+            "last": str(self.last),
+            "epochs": self.epochs,
+            "metrics": dict(self.metrics),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def finetune(
+    model: str | nn.Module | None = None,
+    data: str | Path | None = None,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    weights: str | Path | None = None,
+    classes: Sequence[str] | int | None = None,
+    head: str | None = None,
+    mode: str | None = None,
+    freeze: str | None = None,
+    unfreeze: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    wd: float | None = None,
+    opt: str | None = None,
+    sched: str | None = None,
+    warmup_epochs: float | None = None,
+    augment: str | None = None,
+    img_size: int | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    amp: str | None = None,
+    save: str | None = None,
+    keep: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path = DEFAULT_OUT,
+    name: str | None = None,
+    overwrite: bool = False,
+    offline: bool = False,
+    allow_partial: bool | None = None,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Fine-tune a model on a folder of pictures and keep its checkpoints.
+
+    `model` is a name or a model of `zoo.load`, `data` a folder with one folder a class. `recipe` is a
+    preset, a file, or left to the policy: `linear-probe` for a frozen backbone, else `fine-tune`. The other
+    arguments override it, `settings` by its own keys. Nothing is printed; a `reporter` hears what happens.
+
+        run = zoo.finetune("resnet18", "./imgs", freeze="backbone")
+        model = zoo.load_checkpoint(run.best)
+
+    Raises UsageError, DataError, CheckpointError or StorageError before anything is written, NumericsError
+    when the loss is no number, Stopped after Ctrl-C.
+    """
+    given = {
+        "model": model if isinstance(model, str) else None,
+        "data": str(data) if data is not None else None,
+        "weights": str(weights) if weights is not None else None,
+        "classes": [str(classes)] if isinstance(classes, int) else list(classes) if classes else None,
+        "head": head,
+        "mode": mode,
+        "freeze": freeze,
+        "unfreeze": unfreeze,
+        "epochs": epochs,
+        "batch-size": batch_size,
+        "lr": lr,
+        "wd": wd,
+        "opt": opt,
+        "sched": sched,
+        "warmup-epochs": warmup_epochs,
+        "augment": augment,
+        "img-size": img_size,
+        "seed": seed,
+        "workers": workers,
+        "device": device,
+        "amp": amp,
+        "save": save,
+        "keep": keep,
+        "allow-partial": allow_partial,
+        **(settings or {}),
+    }
+    plan = plan_for(
+        recipe,
+        given,
+        model=model if isinstance(model, nn.Module) else None,
+        out=Path(out),
+        name=name,
+        overwrite=overwrite,
+        offline=offline,
+        reporter=reporter or Reporter(),
+    )
+    return carry_out(plan, overwrite=overwrite, reporter=reporter or Reporter())
+
+
+def plan_for(
+    recipe: str | Path | Recipe | None,
+    given: Mapping[str, Any],
+    *,
+    model: nn.Module | None = None,
+    out: Path = DEFAULT_OUT,
+    name: str | None = None,
+    overwrite: bool = False,
+    offline: bool = False,
+    reporter: Reporter,
+) -> Plan:
+    """What a run would do, with everything looked at and nothing written; `given` maps a recipe's keys."""
+    with random_state_kept():
+        return prepare(
+            recipes.resolve(recipe, given),
+            model=model,
+            out=out,
+            name=name,
+            overwrite=overwrite,
+            offline=offline,
+            reporter=reporter,
+        )
+
+
+def carry_out(plan: Plan, *, overwrite: bool = False, reporter: Reporter) -> Run:
+    """Train as planned."""
+    command = f"zoo finetune --recipe {plan.folder / 'run.toml'}"
+    reporter.planned(plan)
+    open_folder(plan, command, overwrite)
+    logs.log(plan.folder, "start", model=plan.spec.full_name, device=str(plan.device), steps=plan.steps)
+    return _run(plan, Runner(plan, reporter), reporter)
+
+
+def resume(run: str | Path, *, reporter: Reporter | None = None) -> Run:
+    """Go on with a run where its newest checkpoint stands, as if it had never stopped.
+
+        run = zoo.resume("checkpoints/vgg16-imgs")
+
+    A run that is finished is returned as it is.
+
+    Raises CheckpointError when there is no run or no complete checkpoint, DataError when pictures are gone.
+    """
+    reporter = reporter or Reporter()
+    folder = Path(run).expanduser()
+    if not (folder / "run.toml").is_file():
+        hint = f"the run is {folder.parent}" if (folder.parent / "run.toml").is_file() else "give a run's folder"
+        raise CheckpointError(f"{folder} is no run: it has no run.toml.", hint)
+    found = reading.checkpoints_of(folder)
+    if not found:
+        raise CheckpointError(
+            f"the run {folder} has no complete checkpoint to go on from.",
+            f"start it again: zoo finetune --recipe {folder / 'run.toml'}",
+        )
+    recipe = recipes.find(str(folder / "run.toml"))
+    newest = found[-1]
+    state = reading.read_training(newest.folder)
+    position = Position(**state["progress"])
+    if position.epoch >= recipe.epochs:
+        return _finished(folder, position, None)
+    with random_state_kept():
+        plan = _plan_again(folder, recipe, newest.folder, reporter)
+    reporter.note(f"going on from {newest.folder.name}")
+    reporter.planned(plan)
+    # A crash may have left the stage's optimizer behind at the end of the stage before.
+    at_boundary = position.stage_epoch >= recipe.stages[position.stage].epochs
+    if at_boundary:
+        position.stage, position.stage_epoch = position.stage + 1, 0
+    return _run(plan, Runner(plan, reporter, position, None if at_boundary else state), reporter)
+
+
+def _plan_again(folder: Path, recipe: Recipe, checkpoint: Path, reporter: Reporter) -> Plan:
+    """The plan of a run that exists: its own data and the model of its checkpoint."""
+    listed = reading.read_json(folder / "data.json")
+    dataset = from_json(listed, str(folder / "data.json"))
+    model = load_checkpoint(checkpoint)
+    if recipe.dropout is not None:
+        set_dropout(model, recipe.dropout)
+    device = pick(recipe.device, recipe.amp)
+    order = freezing.observe(model)
+    workers = recipe.workers if recipe.workers is not None else default_workers(device)
+    size = checkpoint_size(model, recipe, order)
+    tables = tables_of(model, recipe, order)
+    return Plan(recipe, model, dataset, device, order, folder, tables, size, workers)
+
+
+def _run(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
+    with random_state_kept():
+        figures = runner.run()
+    finished = _finished(plan.folder, runner.at, figures, peak_memory(plan.device))
+    logs.log(plan.folder, "end", **finished.to_values())
+    reporter.finished(finished)
+    return finished
+
+
+def _finished(folder: Path, position: Position, figures: Metrics | None, peak: int | None = None) -> Run:
+    last, best = last_and_best(folder)
+    return Run(
+        folder=folder,
+        best=best,
+        last=last,
+        epochs=position.epoch,
+        metrics=reading.read_json(best / "training.json")["metrics"],
+        seconds=position.seconds,
+        best_epoch=position.best_epoch or position.epoch,
+        figures=figures,
+        peak=peak,
+    )

@@ -1,0 +1,289 @@
+"""Everything before the first step: settings, pictures, model, policy, places; nothing is written yet."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from zoo import files, freezing
+from zoo.checkpoint.writing import expected_size
+from zoo.data.folders import Dataset, find_dataset
+from zoo.data.loading import Loader, evaluation_transform, training_transform
+from zoo.data.pictures import find_problems
+from zoo.errors import DataError, StorageError, UsageError
+from zoo.finetuning.reporting import Reporter
+from zoo.finetuning.table import Row, rows_of
+from zoo.freezing.order import RunningOrder
+from zoo.recipe import Recipe, Stage
+from zoo.registry import ModelSpec, Preprocessing, set_spec, spec_of, unwrapped
+from zoo.seeding import derive
+from zoo.sources.loading import load
+from zoo.training.devices import Device, default_workers, pick
+from zoo.training.optimizers import Group, groups_of
+
+COPIES = {"adamw": 2, "sgd": 1}
+"""How many numbers an optimizer keeps for each trained one."""
+
+
+@dataclass
+class Plan:
+    """A run that is about to begin."""
+
+    recipe: Recipe
+    model: nn.Module
+    dataset: Dataset
+    device: Device
+    order: RunningOrder
+    folder: Path
+    tables: list[list[Row]]
+    """For each stage, what is trained."""
+    checkpoint_bytes: int
+    """The size of the largest checkpoint."""
+    workers: int
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The facts about the model."""
+        return spec_of(self.model)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        return len(self.loader(train=True))
+
+    def loader(self, *, train: bool) -> Loader:
+        """The pictures of one side as batches."""
+        preprocessing = self.spec.preprocessing
+        return Loader(
+            self.dataset.train if train else self.dataset.val,
+            training_transform(preprocessing, self.recipe.augment) if train else evaluation_transform(preprocessing),
+            batch_size=self.recipe.batch_size,
+            seed=self.recipe.seed,
+            shuffle=train,
+            workers=self.workers,
+            pin=self.device.device.type == "cuda",
+        )
+
+
+def prepare(
+    recipe: Recipe,
+    *,
+    model: nn.Module | None,
+    out: Path,
+    name: str | None,
+    overwrite: bool,
+    offline: bool,
+    reporter: Reporter,
+) -> Plan:
+    """Look at everything that can go wrong, in the order of its cost, and say what will happen."""
+    if recipe.data is None:
+        raise UsageError("there is no data to train on.", "give the folder of pictures with --data")
+    if model is None and recipe.model is None:
+        raise UsageError("there is no model to train.", "name one: zoo finetune vgg16 --data ./imgs")
+    device = pick(recipe.device, recipe.amp)
+    _check_out(out)
+    if name is not None:
+        _check_name(out / name, overwrite)
+    dataset = find_dataset(Path(recipe.data).expanduser(), classes=_classes_of(recipe), seed=recipe.seed)
+    built = _with_head(recipe, dataset, model, offline=offline)
+    if recipe.img_size is not None:
+        _set_size(built, spec_of(built).preprocessing.at(recipe.img_size))
+    if recipe.dropout is not None:
+        set_dropout(built, recipe.dropout)
+    order = _observed(built, recipe)
+    tables = tables_of(built, recipe, order)
+    size = checkpoint_size(built, recipe, order)
+    folder = out / (name or _default_name(spec_of(built), dataset.root))
+    if name is None and not overwrite:
+        folder = _free(folder)
+    elif folder.exists():
+        _check_name(folder, overwrite)
+    _check_space(folder, size, recipe)
+    _check_pictures(dataset, reporter)
+    workers = recipe.workers if recipe.workers is not None else default_workers(device)
+    repeatable = dataclasses.replace(
+        recipe,
+        model=spec_of(built).full_name,
+        data=str(dataset.root.resolve()),
+        weights=_weights_text(recipe, spec_of(built)),
+        classes=dataset.classes,
+    )
+    return Plan(repeatable, built, dataset, device, order, folder, tables, size, workers)
+
+
+def apply_stage(model: nn.Module, stage: Stage, order: RunningOrder) -> freezing.Frozen:
+    """Freeze what a stage says."""
+    return freezing.freeze(model, stage.freeze, unfreeze=stage.unfreeze, order=order)
+
+
+def groups_for(model: nn.Module, recipe: Recipe, stage: Stage) -> list[Group]:
+    """The optimizer's groups for a stage whose policy is applied."""
+    spec = spec_of(model)
+    return groups_of(
+        model,
+        head=(spec.head_prefix, *spec.fresh),
+        lr=stage.lr,
+        backbone_lr=stage.backbone_lr,
+        wd=recipe.wd,
+    )
+
+
+def tables_of(model: nn.Module, recipe: Recipe, order: RunningOrder) -> list[list[Row]]:
+    """For each stage, what it trains."""
+    tables = []
+    for stage in recipe.stages:
+        apply_stage(model, stage, order)
+        tables.append(rows_of(model, groups_for(model, recipe, stage)))
+    return tables
+
+
+def checkpoint_size(model: nn.Module, recipe: Recipe, order: RunningOrder) -> int:
+    """The bytes of the largest checkpoint of a run: the weights, the optimizer's state, the whole model."""
+    sizes = []
+    for stage in recipe.stages:
+        apply_stage(model, stage, order)
+        sizes.append(expected_size(model, COPIES[recipe.opt]))
+    whole = 2 if recipe.save == "full" else 0
+    return max(sizes) + whole * expected_size(model, 0)
+
+
+def set_dropout(model: nn.Module, share: float) -> None:
+    """Set every dropout layer of the backbone; a head keeps what its preset says."""
+    spec = spec_of(model)
+    for path, module in model.named_modules():
+        inside = path == spec.head_prefix or path.startswith(spec.head_prefix + ".")
+        if isinstance(module, nn.modules.dropout._DropoutNd) and not inside:
+            module.p = share
+
+
+def _classes_of(recipe: Recipe) -> Sequence[str] | int | None:
+    """`--classes 5` says how many there must be, `--classes ant,bee` which."""
+    if recipe.classes is not None and len(recipe.classes) == 1 and recipe.classes[0].isdigit():
+        return int(recipe.classes[0])
+    return recipe.classes
+
+
+def _with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offline: bool) -> nn.Module:
+    if model is None:
+        assert recipe.model is not None
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(recipe.seed, "head"))
+            return load(
+                recipe.model,
+                dataset.classes,
+                weights=recipe.weights,
+                head=recipe.head,
+                mode=recipe.mode,  # type: ignore[arg-type]
+                offline=offline,
+                allow_partial=recipe.allow_partial,
+            )
+    model = unwrapped(model)
+    spec = spec_of(model)
+    if spec.head is None:
+        raise UsageError(
+            f"this {spec.full_name} has the library's own classifier.",
+            f"load it with classes={list(dataset.classes)!r}"[:150],
+        )
+    if len(spec.head.classes) != len(dataset.classes):
+        raise UsageError(
+            f"the model's head has {len(spec.head.classes)} classes, and {dataset.root} has"
+            f" {len(dataset.classes)}: {', '.join(dataset.classes[:8])}.",
+            "zoo.swap_head(model, classes=[…]) gives it another head",
+        )
+    if set(spec.head.classes) == set(dataset.classes) and spec.head.classes != dataset.classes:
+        raise UsageError(
+            f"the model's classes are in another order than the folders: {', '.join(spec.head.classes[:8])}.",
+            "give the order of the model: zoo.finetune(…, classes=zoo.spec_of(model).head.classes)",
+        )
+    set_spec(model, dataclasses.replace(spec, head=dataclasses.replace(spec.head, classes=dataset.classes)))
+    return model
+
+
+def _set_size(model: nn.Module, preprocessing: Preprocessing) -> None:
+    set_spec(model, dataclasses.replace(spec_of(model), preprocessing=preprocessing))
+
+
+def _observed(model: nn.Module, recipe: Recipe) -> RunningOrder:
+    """The running order at the input size, which also shows whether the model can take that size."""
+    try:
+        return freezing.observe(model)
+    # Models refuse a size in their own ways: assertions, value errors, errors of shape.
+    except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        size = spec_of(model).preprocessing.size
+        raise UsageError(
+            f"{spec_of(model).full_name} cannot take pictures of {size[0]} × {size[1]}: {str(error).splitlines()[0][:120]}",
+            "leave --img-size out, or take a size that the model knows; zoo info shows it",
+        ) from error
+
+
+def _weights_text(recipe: Recipe, spec: ModelSpec) -> str:
+    """What was loaded, in a form that repeats the run from anywhere."""
+    if spec.weights is None:
+        return "none"
+    path = Path(spec.weights).expanduser()
+    if path.exists() and recipe.weights != "default":
+        return str(path.resolve())
+    return "default" if spec.source in ("hf", "own") or spec.weights == "default" else spec.weights
+
+
+def _default_name(spec: ModelSpec, root: Path) -> str:
+    model = Path(spec.name).name if spec.source == "hf" else spec.name
+    return re.sub(r"[^\w.+-]+", "-", f"{model}-{root.resolve().name}").strip("-.")
+
+
+def _free(folder: Path) -> Path:
+    """The folder, or the first of -2, -3, … that does not exist."""
+    candidate, number = folder, 1
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def _check_out(out: Path) -> None:
+    for place in (out, *out.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise StorageError(f"{place} is a file, so no run can be kept in it.", "give a folder with --out")
+            return
+
+
+def _check_name(folder: Path, overwrite: bool) -> None:
+    if Path(folder.name).name != folder.name or folder.name in ("", ".", ".."):
+        raise UsageError(f"--name {folder.name!r} is no name of a folder.")
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{folder} exists already.", "--overwrite replaces it, another --name keeps it")
+    if not (folder / "run.toml").is_file():
+        raise StorageError(f"{folder} was not made by zoo, so --overwrite does not touch it.", "give another --name")
+
+
+def _check_space(folder: Path, size: int, recipe: Recipe) -> None:
+    free = files.free_space(folder)
+    if free < 2 * size:
+        raise StorageError(
+            f"{folder.parent} has {free / 1e6:,.0f} MB free, and two checkpoints take {2 * size / 1e6:,.0f} MB.",
+            "free some space, or give another place with --out",
+        )
+
+
+def _check_pictures(dataset: Dataset, reporter: Reporter) -> None:
+    paths = [picture.path for picture in (*dataset.train, *dataset.val)]
+    with reporter.progress("checking pictures", len(paths)) as advance:
+        problems = find_problems(paths, lambda: advance(""))
+    if not problems:
+        return
+    shown = 20
+    lines = [f"{problem.path}   {problem.reason}" for problem in problems[:shown]]
+    if len(problems) > shown:
+        lines.append(f"… and {len(problems) - shown:,} more")
+    raise DataError(
+        f"{len(problems):,} of {len(paths):,} pictures cannot be used:",
+        *lines,
+        "mend them or move them away; nothing was trained.",
+    )

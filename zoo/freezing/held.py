@@ -1,0 +1,91 @@
+"""Keeping the frozen part in eval mode.
+
+`model.train()` reaches a module through its children's `train`. A handle in the place of that method, one on
+each frozen root, answers it. The handle is a plain object of an importable class that refers to its module:
+`deepcopy` and pickle therefore give a copy a handle of its own, and a part that is taken out of the model
+keeps it. Nothing is registered with the module, so its keys, hooks and class stay the library's.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from torch import nn
+
+from zoo.names import is_under
+
+_SLOT = "train"
+
+
+class EvalHandle:
+    """Stands in for the `train` method of a frozen root.
+
+    `module` is the root, `live` the names below it of the modules that follow `train()` as usual.
+    """
+
+    def __init__(self, module: nn.Module, live: Collection[str] = ()) -> None:
+        self.module = module
+        self.live = frozenset(live)
+
+    def __call__(self, mode: bool = True) -> nn.Module:
+        for name, part in self.module.named_modules():
+            part.training = mode and name in self.live
+        return self.module
+
+
+def modules_to_hold(model: nn.Module, frozen: Collection[str], fed_frozen: Collection[str]) -> list[str]:
+    """The modules to keep in eval mode, in definition order.
+
+    These are the modules whose parameters are all frozen, and the parameterless ones among `fed_frozen`,
+    those that receive only frozen results. A parameterless module that never ran follows its parent.
+    """
+    chosen: list[str] = []
+    names = [name for name, _ in model.named_parameters()]
+    for path, module in model.named_modules():
+        own = [name for name in names if is_under(name, path)]
+        if own:
+            hold = all(name in frozen for name in own)
+        else:
+            hold = path in fed_frozen
+        if hold and path:
+            chosen.append(path)
+        del module
+    return chosen
+
+
+def hold(model: nn.Module, modules: Sequence[str]) -> None:
+    """Put a handle on each frozen root and these modules in eval mode, now and from now on."""
+    chosen = set(modules)
+    for root in _roots(modules):
+        module = model.get_submodule(root)
+        below = {name: f"{root}.{name}" if name else root for name, _ in module.named_modules()}
+        handle = EvalHandle(module, [name for name, full in below.items() if full not in chosen])
+        vars(module)[_SLOT] = handle
+        handle(module.training)
+
+
+def release(model: nn.Module) -> None:
+    """Take all handles away; the modules then have the mode of the model itself."""
+    for module in model.modules():
+        if isinstance(vars(module).get(_SLOT), EvalHandle):
+            del vars(module)[_SLOT]
+            module.train(model.training)
+
+
+def held_modules(model: nn.Module) -> list[str]:
+    """The modules that a handle keeps in eval mode, in definition order."""
+    found = []
+    for path, module in model.named_modules():
+        handle = vars(module).get(_SLOT)
+        if isinstance(handle, EvalHandle):
+            for name, _ in module.named_modules():
+                if name not in handle.live:
+                    found.append(f"{path}.{name}" if path and name else path or name)
+    return found
+
+
+def _roots(modules: Iterable[str]) -> list[str]:
+    """The paths that lie below no other of them; definition order names a parent before its parts."""
+    roots: list[str] = []
+    for path in modules:
+        if not any(is_under(path, root) for root in roots):
+            roots.append(path)
+    return roots

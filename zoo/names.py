@@ -1,0 +1,78 @@
+"""Dotted names, globs over them, and near matches for what was mistyped."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+
+def is_under(name: str, path: str) -> bool:
+    """Whether a dotted name is the path itself or lies below it; the empty path holds everything.
+
+    >>> is_under("layer4.0.conv1", "layer4"), is_under("layer40", "layer4")
+    (True, False)
+    """
+    return not path or name == path or name.startswith(path + ".")
+
+
+def join(path: str, name: str) -> str:
+    """Two parts of a dotted name as one; either may be empty.
+
+    >>> join("", "fc"), join("layer4", "0")
+    ('fc', 'layer4.0')
+    """
+    return f"{path}.{name}" if path and name else path or name
+
+
+def is_glob(text: str) -> bool:
+    """Whether a text holds a wildcard.
+
+    >>> is_glob("features.*"), is_glob("features")
+    (True, False)
+    """
+    return any(character in text for character in "*?[")
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that a pattern means: a glob over whole dotted names, or a path with all below it.
+
+    >>> matching("layer4.*", ["layer3.0.bias", "layer4.0.bias"])
+    ['layer4.0.bias']
+    >>> matching("layer4", ["layer3.0.bias", "layer4.0.bias"])
+    ['layer4.0.bias']
+    """
+    if is_glob(pattern):
+        return [name for name in names if fnmatchcase(name, pattern)]
+    return [name for name in names if is_under(name, pattern)]
+
+
+def near(word: str, candidates: Iterable[str], count: int = 3) -> list[str]:
+    """The candidates most like a word, best first.
+
+    >>> near("resnet81", ["vgg16", "resnet18", "resnet101"])
+    ['resnet18', 'resnet101']
+    """
+    by_folded: dict[str, str] = {}
+    for candidate in candidates:
+        by_folded.setdefault(candidate.lower(), candidate)
+    found = difflib.get_close_matches(word.lower(), by_folded, n=count, cutoff=0.6)
+    return [by_folded[name] for name in found]
+
+
+def near_hint(word: str, candidates: Iterable[str]) -> tuple[str, ...]:
+    """A hint line that names near matches, or none, to be passed on to an error.
+
+    >>> near_hint("lienar", ["linear", "mlp"])
+    ('near: linear',)
+    """
+    found = near(word, candidates)
+    return (f"near: {', '.join(found)}",) if found else ()
+
+
+def listed(words: Sequence[str], most: int = 5) -> str:
+    """Words as a person lists them, the rest counted.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(words[:most])
+    return f"{shown} and {len(words) - most:,} more" if len(words) > most else shown

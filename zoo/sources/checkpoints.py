@@ -1,0 +1,118 @@
+"""Checkpoints as a source: a model with its head and what is frozen, put away and got back.
+
+This is the format of runs and of people with a training loop of their own alike.
+"""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from zoo import freezing
+from zoo.checkpoint import reading, writing
+from zoo.checkpoint.config import Config
+from zoo.checkpoint.state import Stateful, optimizer_state
+from zoo.checkpoint.writing import Saved
+from zoo.errors import CheckpointError
+from zoo.registry import find_spec, set_spec, unwrapped
+from zoo.sources.loading import rebuild
+from zoo.sources.rebuilding import rebuild_lines
+
+
+def save_checkpoint(
+    folder: str | Path,
+    model: nn.Module,
+    *,
+    optimizer: Optimizer | None = None,
+    scheduler: Stateful | None = None,
+    scaler: Stateful | None = None,
+    epoch: int | None = None,
+    metrics: Mapping[str, float] | None = None,
+    progress: Mapping[str, Any] | None = None,
+    whole: bool = False,
+) -> Saved:
+    """Save a model, and what its training needs to go on, as one folder that is complete or absent.
+
+    >>> import tempfile, zoo
+    >>> model = zoo.load("resnet18", classes=["ant", "bee"], weights=None)
+    >>> folder = tempfile.mkdtemp() + "/epoch-0001"
+    >>> sorted(file.name for file in zoo.save_checkpoint(folder, model, epoch=1).folder.iterdir())
+    ['MANIFEST.json', 'config.json', 'model.safetensors', 'training.json']
+
+    `progress` is what else belongs to the position, in plain values. With `whole` the model is also
+    written as `model.pt` (a pickle of torch's classes only) and `model.pt2` (torch.export).
+
+    Raises StorageError when the folder cannot be written, CheckpointError for a state that cannot be kept.
+    """
+    model = unwrapped(model)
+    spec = find_spec(model)
+    training = {
+        "epoch": epoch,
+        "metrics": dict(metrics or {}),
+        "frozen": {
+            "parameters": freezing.frozen_parameters(model),
+            "held": freezing.held_modules(model),
+        },
+        "optimizer": optimizer_state(optimizer, model) if optimizer else None,
+        "scheduler": scheduler.state_dict() if scheduler else None,
+        "scaler": scaler.state_dict() if scaler else None,
+        "progress": dict(progress or {}),
+    }
+    config = Config(spec, f"{type(model).__module__}.{type(model).__qualname__}", rebuild_lines(spec))
+    return writing.write(Path(folder), model, config, training, plain=stripped(model) if whole else None)
+
+
+def load_checkpoint(
+    folder: str | Path,
+    model: nn.Module | None = None,
+    *,
+    optimizer: Optimizer | None = None,
+    scheduler: Stateful | None = None,
+    scaler: Stateful | None = None,
+) -> nn.Module:
+    """The model of a checkpoint, a plain `nn.Module` with its weights and what was frozen, in eval mode.
+
+    >>> import tempfile, zoo
+    >>> model = zoo.load("resnet18", classes=["ant", "bee"], weights=None)
+    >>> saved = zoo.save_checkpoint(tempfile.mkdtemp() + "/epoch-0001", model)
+    >>> zoo.spec_of(zoo.load_checkpoint(saved.folder)).head.classes
+    ('ant', 'bee')
+
+    `folder` is a checkpoint or a run, which stands for its best checkpoint. The model is built from the
+    checkpoint unless one is given, which is then loaded in place. An `optimizer` gets its saved state and
+    trains the returned model from then on, its parameters found by name; a `scheduler` gets its state.
+
+    Raises CheckpointError when the checkpoint is absent, damaged, or does not fit.
+    """
+    place = reading.checkpoint_at(folder)
+    reading.verify(place)
+    if model is None:
+        config = reading.read_config(place)
+        if config.spec is None:
+            raise CheckpointError(
+                f"{place} holds a {config.model_class} that zoo knows nothing about.",
+                "build the model yourself, then: zoo.load_checkpoint(FOLDER, model=model)",
+            )
+        model = rebuild(config.spec)
+    inner = unwrapped(model)
+    reading.restore_weights(place, inner)
+    training = reading.read_training(place)
+    try:
+        freezing.restore(inner, training["frozen"]["parameters"], training["frozen"]["held"])
+    except ValueError as error:
+        raise CheckpointError(f"{place}: {error}.") from error
+    reading.restore_training(place, training, inner, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
+    return model.eval()
+
+
+def stripped(model: nn.Module) -> nn.Module:
+    """A copy on the CPU in eval mode that has nothing of zoo's: no spec, no handles, nothing frozen."""
+    plain = copy.deepcopy(model).to("cpu")
+    freezing.unfreeze(plain)
+    set_spec(plain, None)
+    for parameter in plain.parameters():
+        parameter.grad = None
+    return plain.eval()

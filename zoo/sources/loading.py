@@ -1,0 +1,397 @@
+"""Loading a backbone from any source and giving it a head.
+
+Every source ends in the same surgery, so the head's place, its check and its initial values do not depend
+on the library that builds the model.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo import head as heads
+from zoo import surgery
+from zoo.checkpoint import reading
+from zoo.checkpoint.weights import SUFFIXES, load_matching, read_weights
+from zoo.errors import UsageError
+from zoo.registry import (
+    HeadSpec,
+    Mode,
+    ModelSpec,
+    Preprocessing,
+    find,
+    registration,
+    set_spec,
+    spec_of,
+)
+from zoo.sources import hf, timm, torchvision
+
+MODES = ("replace", "append")
+
+
+@dataclass
+class _Built:
+    """A model as its source makes it, and the facts that only the source knows."""
+
+    model: nn.Module
+    name: str
+    weights: str | None
+    head_path: str | tuple[str, ...] | None
+    pool_path: str | None
+    preprocessing: Preprocessing
+    licence: str | None
+    arguments: Mapping[str, Any]
+    fresh: tuple[str, ...] = ()
+
+
+def load(
+    name: str,
+    classes: int | Sequence[str] | None = None,
+    *,
+    weights: str | Path | None = "default",
+    head: str | nn.Module = "linear",
+    mode: Mode = "replace",
+    offline: bool = False,
+    allow_partial: bool = False,
+) -> nn.Module:
+    """A pretrained model of any source, with a new head for your classes; it stays the library's own class.
+
+    >>> import zoo
+    >>> model = zoo.load("resnet18", classes=["ant", "bee"], weights=None)
+    >>> type(model).__module__, model.fc.out_features
+    ('torchvision.models.resnet', 2)
+
+    `name` is written `source:name`; a bare one is looked up in torchvision, then timm. `classes` are names
+    or a count; None keeps the library's own classifier. `weights` is `default`, the name of a set, a file
+    (.safetensors, .pth, .pt), a checkpoint folder of zoo's, or None for random values. `head` is a preset
+    or a module that takes the features; `mode` replaces the last layer, or appends behind it.
+
+    Raises UsageError for what cannot be meant, CheckpointError for weights that are refused or do not fit
+    (unless `allow_partial`), StorageError when they cannot be downloaded.
+    """
+    source, plain = find(name)
+    labels = _labels(classes)
+    if mode not in MODES:
+        raise UsageError(f"mode is {mode!r}.", f"modes: {', '.join(MODES)}")
+    weights = None if weights in (None, "none") else str(weights)
+    given = _as_path(weights)
+    built = _build(source, plain, None if given else weights, offline=offline)
+    spec = _checked(source, built)
+    report = ""
+    if given:
+        spec, report = _load_file(built.model, spec, given, mode, labels is None, allow_partial)
+    set_spec(built.model, dataclasses.replace(spec, report=report))
+    if labels is not None:
+        _put_head(built.model, head, labels, mode)
+    return built.model.eval()
+
+
+def swap_head(
+    model: nn.Module, head: str | nn.Module = "linear", *, classes: int | Sequence[str] | None = None
+) -> nn.Module:
+    """Put another head in the place of the present one, in place; returns the head that stood there.
+
+    `head` is a preset or a module; it takes what the present head takes: the features, or the outputs of
+    the original classifier where the present head was appended. Without `classes` the present ones are kept.
+
+    >>> import zoo
+    >>> model = zoo.load("resnet18", classes=2, weights=None)
+    >>> old = zoo.swap_head(model, "mlp", classes=5)
+    >>> old.out_features, model.fc[-1].out_features
+    (2, 5)
+
+    Raises UsageError when zoo knows nothing about the model.
+    """
+    spec = spec_of(model)
+    old = surgery.get_module(model, spec.head_prefix)
+    _put_head(model, head, _labels(classes) or _present(model), spec.head.mode if spec.head else "replace")
+    return old
+
+
+def append_head(
+    model: nn.Module, head: str | nn.Module = "linear", *, classes: int | Sequence[str] | None = None
+) -> nn.Module:
+    """Put a head behind the present last layer, whose outputs become its features; returns that layer.
+
+    The present layer stays reachable at `PATH.0`, the new one stands at `PATH.1`.
+
+    >>> import zoo
+    >>> model = zoo.load("vgg11", weights=None)
+    >>> original = zoo.append_head(model, classes=5)
+    >>> model.classifier[6]
+    Sequential(
+      (0): Linear(in_features=4096, out_features=1000, bias=True)
+      (1): Linear(in_features=1000, out_features=5, bias=True)
+    )
+
+    Raises UsageError when zoo knows nothing about the model, or its classifier is not the original any more.
+    """
+    spec = spec_of(model)
+    if spec.head is not None:
+        raise UsageError(
+            f"this {spec.full_name} has no original classifier any more: its head is {spec.head.preset}.",
+            "append to a model loaded without classes, or change the head with zoo.swap_head",
+        )
+    original = surgery.get_module(model, spec.head_path)
+    _put_head(model, head, _labels(classes) or _present(model), "append")
+    return original
+
+
+def rebuild(spec: ModelSpec) -> nn.Module:
+    """The model that a checkpoint's facts describe, its head included, with random weights.
+
+    Raises UsageError when its source or its own registration is gone, or its head was a custom module.
+    """
+    if spec.head is not None and spec.head.layers is None:
+        raise UsageError(
+            f"the head of this {spec.full_name} was a module of its author's own, which a checkpoint cannot build.",
+            "build the model yourself, then: zoo.load_checkpoint(FOLDER, model=model)",
+        )
+    model = _create(spec.source, spec.name, spec.arguments)
+    if spec.head is not None:
+        assert spec.head.layers is not None
+        new = heads.build(spec.head.layers)
+        if spec.head.mode == "append":
+            new = nn.Sequential(surgery.get_module(model, spec.head_path), new)
+        surgery.replace_module(model, spec.head_path, new)
+        if spec.source == "hf":
+            hf.set_classes(model, spec.head.classes)
+    set_spec(model, spec)
+    return model.eval()
+
+
+def _as_path(weights: str | None) -> Path | None:
+    """The path that `weights` means, where it is one: it exists, has a suffix of weights, or a separator."""
+    if weights is None or weights == "default":
+        return None
+    path = Path(weights).expanduser()
+    looks_like_one = path.suffix in SUFFIXES or "/" in weights or "\\" in weights
+    return path if path.exists() or looks_like_one else None
+
+
+def _labels(classes: int | Sequence[str] | None) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    labels = tuple(str(place) for place in range(classes)) if isinstance(classes, int) else tuple(classes)
+    if not labels or isinstance(classes, str):
+        raise UsageError(f"classes is {classes!r}.", "give a count of 1 or more, or a list of names")
+    if len(set(labels)) < len(labels):
+        raise UsageError(f"classes has a name twice: {', '.join(labels)}.")
+    return labels
+
+
+def _present(model: nn.Module) -> tuple[str, ...]:
+    spec = spec_of(model)
+    if spec.head:
+        return spec.head.classes
+    ends = surgery.ends_in(surgery.get_module(model, spec.head_path))
+    assert ends is not None, "checked when the model was loaded"
+    return tuple(str(place) for place in range(ends[1]))
+
+
+def _build(source: str, name: str, weights: str | None, *, offline: bool) -> _Built:
+    """The model of a source with published weights, or with random ones."""
+    match source:
+        case "torchvision":
+            return _build_torchvision(name, weights, offline=offline)
+        case "timm":
+            return _build_timm(name, weights, offline=offline)
+        case "hf":
+            return _build_hf(name, weights, offline=offline)
+        case _:
+            return _build_own(name, weights)
+
+
+def _build_torchvision(name: str, weights: str | None, *, offline: bool) -> _Built:
+    given = torchvision.arguments(name, pretrained=weights is not None)
+    if weights is None:
+        model = torchvision.create(name, given)
+    else:
+        state = read_weights(torchvision.locate(name, weights, offline=offline))
+        model = torchvision.create(name, given, initialise=False)
+        model.load_state_dict(_without_auxiliary(state, model))
+    return _Built(
+        model,
+        name,
+        weights,
+        torchvision.head_path(model),
+        torchvision.pool_path(model),
+        torchvision.preprocessing(name, weights),
+        torchvision.licence(name, weights),
+        given,
+    )
+
+
+def _without_auxiliary(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if key.partition(".")[0] in dict(model.named_children())}
+
+
+def _build_timm(name: str, weights: str | None, *, offline: bool) -> _Built:
+    if weights is None:
+        model = timm.create(name, {})
+    else:
+        name = timm.tag_of(name, weights)
+        file = timm.locate(name, offline=offline)
+        state = None if timm.only_timm_reads(name) else read_weights(file)
+        model = timm.create_with(name, state, file, {})
+    return _Built(
+        model,
+        name,
+        name.partition(".")[2] or "default" if weights else None,
+        timm.head_path(model),
+        timm.pool_path(model),
+        timm.preprocessing(name),
+        timm.licence(name) if weights else None,
+        {},
+    )
+
+
+def _build_hf(name: str, weights: str | None, *, offline: bool) -> _Built:
+    fresh: tuple[str, ...] = ()
+    if weights not in (None, "default"):
+        raise UsageError(f"hf:{name} has no weights called {weights!r}.", "give a file, a folder, or none")
+    values = hf.configuration_of(name, offline=offline)
+    if weights is None:
+        model = hf.create(values)
+    else:
+        model, fresh = hf.load(hf.folder_of(name, offline=offline))
+    fresh = tuple(dict.fromkeys((*fresh, *hf.outside_base(model))))
+    return _Built(
+        model,
+        name,
+        weights,
+        hf.head_path(model),
+        None,
+        hf.preprocessing(name, values, offline=offline),
+        None,
+        {"config": values},
+        fresh,
+    )
+
+
+def _build_own(name: str, weights: str | None) -> _Built:
+    registered = registration(name)
+    model = registered.build()
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"the builder of own:{name} returned a {type(model).__name__}, not an nn.Module.")
+    # The builder decides what its default is; only a name cannot be meant.
+    if weights not in (None, "default"):
+        raise UsageError(f"own:{name} has no weights called {weights!r}.", "give a file, or none")
+    return _Built(
+        model,
+        name,
+        weights,
+        registered.head_path,
+        None,
+        registered.preprocessing,
+        registered.licence,
+        {},
+    )
+
+
+def _create(source: str, name: str, given: Mapping[str, Any]) -> nn.Module:
+    match source:
+        case "torchvision":
+            return torchvision.create(name, given, initialise=False)
+        case "timm":
+            return timm.create(name, given)
+        case "hf":
+            return hf.create(given["config"])
+        case _:
+            return _build_own(name, None).model
+
+
+def _checked(source: str, built: _Built) -> ModelSpec:
+    """The spec, after looking whether the head's place holds what its source says."""
+    path = built.head_path
+    if not isinstance(path, str):
+        where = f"has {len(path)} heads ({', '.join(path)})" if path else "states no place of a classifier"
+        raise UsageError(
+            f"{source}:{built.name} {where}, so one head of yours cannot stand in for it.",
+            "zoo list shows models that can be fine-tuned",
+        )
+    ends = surgery.ends_in(surgery.get_module(built.model, path))
+    if ends is None:
+        found = type(surgery.get_module(built.model, path)).__name__
+        raise UsageError(
+            f"the classifier of {source}:{built.name} at {path} is a {found}, neither a linear layer nor a"
+            " 1×1 convolution."
+        )
+    return ModelSpec(
+        source=source,
+        name=built.name,
+        weights=built.weights,
+        head_path=path,
+        features=ends[0],
+        kind=ends[2],
+        preprocessing=built.preprocessing,
+        pool_path=built.pool_path,
+        licence=built.licence,
+        fresh=tuple(each for each in built.fresh if not each.startswith(path + ".")),
+        arguments=built.arguments,
+    )
+
+
+def _load_file(
+    model: nn.Module, spec: ModelSpec, path: Path, mode: Mode, keep_head: bool, partial: bool
+) -> tuple[ModelSpec, str]:
+    """Put a file's or a checkpoint folder's weights into the model; the head's may be absent if it goes.
+
+    A checkpoint says how its pictures were prepared. A file does not: size, mean and standard deviation are
+    then those of the architecture's default weights, and pictures are scaled by the field's common rule
+    (shorter side to 8/7 of the input, bilinear), whatever the source, so that the same file gives the same
+    results through each library.
+    """
+    if path.is_dir():
+        config = reading.read_config(path)
+        state = read_weights(path / "model.safetensors")
+        usual = config.spec.preprocessing if config.spec else spec.preprocessing
+    else:
+        state = read_weights(path)
+        size = spec.preprocessing.size
+        usual = dataclasses.replace(
+            spec.preprocessing,
+            resize=(int(size[0] / 0.875), int(size[1] / 0.875)),
+            interpolation="bilinear",
+            fit="crop",
+        )
+    optional = (spec.head_path,) if mode == "replace" and not keep_head else ()
+    report = load_matching(model, state, heads=optional, partial=partial, called=str(path))
+    fresh = tuple(name for name in (*report.missing, *_names(report.misshapen)) if not name.startswith(optional))
+    return (
+        dataclasses.replace(spec, weights=str(path), preprocessing=usual, fresh=(*spec.fresh, *fresh)),
+        str(report),
+    )
+
+
+def _names(misshapen: Sequence[str]) -> list[str]:
+    return [text.partition(":")[0] for text in misshapen]
+
+
+def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], mode: Mode) -> None:
+    """Build the head for the features that stand before it, put it in its place, and note it in the spec."""
+    spec = spec_of(model)
+    place = surgery.get_module(model, spec.head_path)
+    appended = spec.head is not None and spec.head.mode == "append"
+    features, kind = spec.features, spec.kind
+    if mode == "append":
+        original = surgery.get_module(model, f"{spec.head_path}.0") if appended else place
+        ends = surgery.ends_in(original)
+        assert ends is not None, "checked when the model was loaded"
+        _, features, kind = ends
+    if isinstance(head, nn.Module):
+        preset, layers, new = "custom", None, head
+    else:
+        layers = heads.layers_of(head, features, len(labels), kind)
+        preset, new = head, heads.build(layers)
+    path = spec.head_path if mode == "replace" else f"{spec.head_path}.1"
+    if mode == "append" and not appended:
+        new = nn.Sequential(place, new)
+    surgery.replace_module(model, path if appended else spec.head_path, new)
+    if spec.source == "hf":
+        hf.set_classes(model, labels)
+    made = HeadSpec(preset=preset, mode=mode, path=path, classes=labels, layers=layers)
+    set_spec(model, dataclasses.replace(spec, head=made))

@@ -1,0 +1,60 @@
+"""The few lines of Python that build a model without zoo, written into its checkpoint for people to read."""
+
+from zoo import head
+from zoo.registry import ModelSpec
+
+
+def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
+    """Lines that build the model with torch and its library alone and load `model.safetensors`.
+
+    Empty for a model or a head of the user's own, which no line of ours can build.
+    """
+    if spec is None or spec.source == "own" or (spec.head is not None and spec.head.layers is None):
+        return ()
+    classes = None
+    surgery: list[str] = []
+    if spec.head is not None and spec.head.preset == "linear" and spec.head.mode == "replace":
+        classes = len(spec.head.classes)
+    elif spec.head is not None:
+        surgery = _surgery(spec)
+    return (
+        "from torch import nn",
+        "from safetensors.torch import load_file",
+        *_constructor(spec, classes),
+        *surgery,
+        'model.load_state_dict(load_file("model.safetensors"))',
+        "model.eval()",
+    )
+
+
+def _constructor(spec: ModelSpec, classes: int | None) -> tuple[str, ...]:
+    given = dict(spec.arguments)
+    if spec.source == "hf":
+        values = dict(given["config"])
+        kind = values.pop("model_type")
+        if classes is not None:
+            values.pop("id2label", None)
+            values.pop("label2id", None)
+            values["num_labels"] = classes
+        return (
+            "from transformers import AutoConfig, AutoModelForImageClassification",
+            f"config = AutoConfig.for_model({kind!r}, **{values!r})",
+            "model = AutoModelForImageClassification.from_config(config)",
+        )
+    if classes is not None:
+        given["num_classes"] = classes
+    if spec.source == "torchvision" and "aux_logits" in given:
+        given["init_weights"] = False
+    keywords = "".join(f", {key}={value!r}" for key, value in given.items())
+    library = "torchvision.models" if spec.source == "torchvision" else "timm"
+    function = "get_model" if spec.source == "torchvision" else "create_model"
+    return (f"from {library} import {function}", f"model = {function}({spec.name!r}{keywords})")
+
+
+def _surgery(spec: ModelSpec) -> list[str]:
+    assert spec.head is not None
+    assert spec.head.layers is not None
+    new = head.source_of(spec.head.layers)
+    if spec.head.mode == "append":
+        new = f"nn.Sequential(model.get_submodule({spec.head_path!r}), {new})"
+    return [f"model.set_submodule({spec.head_path!r}, {new})"]

@@ -1,0 +1,116 @@
+"""Models of timm, by architecture or with a pretrained tag."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.errors import UsageError
+from zoo.registry import Preprocessing
+from zoo.sources.hub import from_hub, from_url
+
+
+def create(name: str, given: Mapping[str, Any]) -> nn.Module:
+    """The model with random weights and its original class count."""
+    from timm import create_model
+
+    model: nn.Module = create_model(name, pretrained=False, **given)
+    return model
+
+
+def create_with(name: str, state: Mapping[str, Tensor] | None, file: Path, given: Mapping[str, Any]) -> nn.Module:
+    """The model with published weights, whose keys timm translates where an architecture has moved on.
+
+    `state` is None for the few files that only timm can read, which it then does itself.
+    """
+    from timm import create_model
+
+    overlay = {"file": str(file)} if state is None else {"state_dict": dict(state), "custom_load": False}
+    model: nn.Module = create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **given)
+    return model
+
+
+def only_timm_reads(name: str) -> bool:
+    """Whether the published file has a format of its own."""
+    return bool(_config(name).custom_load)
+
+
+def tag_of(name: str, weights: str) -> str:
+    """The name with the tag of the wanted set, the default one where none is named.
+
+    Raises UsageError with the sets that there are.
+    """
+    from timm.models import list_pretrained
+
+    plain, _, tag = name.partition(".")
+    tags = [full.partition(".")[2] for full in list_pretrained(plain + ".*")]
+    plain_too = plain in list_pretrained(plain)
+    wanted = tag or _config(plain).tag or "" if weights == "default" else weights
+    if wanted in tags:
+        return f"{plain}.{wanted}"
+    if plain_too and weights == "default":
+        return plain
+    has = f"it has: {', '.join(tags)}; or give a file, or none" if tags else "give a file, or none"
+    raise UsageError(
+        f"timm:{plain} has no {'pretrained weights' if weights == 'default' else f'weights called {weights!r}'}.",
+        has,
+    )
+
+
+def locate(name: str, *, offline: bool) -> Path:
+    """The published file of a name with its tag, downloaded where it is missing."""
+    config = _config(name)
+    if config.hf_hub_id:
+        filename = config.hf_hub_filename or "model.safetensors"
+        return from_hub(config.hf_hub_id, filename, offline=offline)
+    return from_url(config.url, offline=offline)
+
+
+def head_path(model: nn.Module) -> str | tuple[str, ...] | None:
+    """Where timm says that the classifier is; several places for a model with several heads."""
+    stated = getattr(model, "pretrained_cfg", {}).get("classifier")
+    if isinstance(stated, list | tuple):
+        return tuple(stated)
+    return stated or None
+
+
+def pool_path(model: nn.Module) -> str | None:
+    """Where the last map is pooled, where that is one module under one of timm's usual names."""
+    names = {name for name, _ in model.named_modules()}
+    return next((path for path in ("global_pool", "head.global_pool") if path in names), None)
+
+
+def preprocessing(name: str) -> Preprocessing:
+    """How pictures are prepared for the weights of a name, with its tag or the default one."""
+    return preprocessing_of(_config(name).to_dict())
+
+
+def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
+    """The facts of timm's own evaluation transform for a pretrained configuration."""
+    _, height, width = config["input_size"]
+    crop = config["crop_pct"] or 0.875
+    squash = config.get("crop_mode") == "squash"
+    return Preprocessing(
+        size=(height, width),
+        resize=(int(height / crop), int(width / crop)),
+        fit="squash" if squash else "crop",
+        interpolation=config["interpolation"] if config["interpolation"] != "random" else "bilinear",
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def licence(name: str) -> str | None:
+    """The licence of the weights of a name, where timm states one."""
+    stated = _config(name).license
+    return str(stated) if stated else None
+
+
+def _config(name: str) -> Any:
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(name, allow_unregistered=True)
+    if config is None:
+        raise UsageError(f"the installed timm knows no {name!r}.", "zoo list --source timm shows what there is")
+    return config

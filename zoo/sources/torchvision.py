@@ -1,0 +1,121 @@
+"""Classification models of torchvision."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from zoo.errors import UsageError
+from zoo.registry import Preprocessing
+from zoo.sources.hub import from_url
+
+# Where each family keeps its classifier; the family is the name of the model's class.
+HEAD_PATHS = {
+    "AlexNet": "classifier.6",
+    "ConvNeXt": "classifier.2",
+    "DenseNet": "classifier",
+    "EfficientNet": "classifier.1",
+    "GoogLeNet": "fc",
+    "Inception3": "fc",
+    "MNASNet": "classifier.1",
+    "MaxVit": "classifier.5",
+    "MobileNetV2": "classifier.1",
+    "MobileNetV3": "classifier.3",
+    "RegNet": "fc",
+    "ResNet": "fc",
+    "ShuffleNetV2": "fc",
+    "SqueezeNet": "classifier.1",
+    "SwinTransformer": "head",
+    "VGG": "classifier.6",
+    "VisionTransformer": "heads.head",
+}
+POOL_PATHS = {
+    "ConvNeXt": "avgpool",
+    "EfficientNet": "avgpool",
+    "GoogLeNet": "avgpool",
+    "Inception3": "avgpool",
+    "RegNet": "avgpool",
+    "ResNet": "avgpool",
+    "SqueezeNet": "classifier.3",
+    "SwinTransformer": "avgpool",
+}
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
+# These spend seconds on random values that loading overwrites at once.
+WITH_INIT_SWITCH = ("googlenet", "inception_v3", "vgg")
+
+
+def arguments(name: str, *, pretrained: bool) -> dict[str, Any]:
+    """What the builder is given beside the class count, so that the model can be built again.
+
+    The auxiliary classifiers of googlenet and inception_v3 served their first training and are left out.
+    """
+    if name not in WITH_AUXILIARY_HEADS:
+        return {}
+    return {"aux_logits": False, "transform_input": pretrained}
+
+
+def create(name: str, given: Mapping[str, Any], *, initialise: bool = True) -> nn.Module:
+    """The model with random weights and its original class count."""
+    from torchvision.models import get_model
+
+    keywords = dict(given)
+    if name.startswith(WITH_INIT_SWITCH):
+        keywords["init_weights"] = initialise
+    model: nn.Module = get_model(name, weights=None, **keywords)
+    return model
+
+
+def head_path(model: nn.Module) -> str | None:
+    """Where the family keeps its classifier."""
+    return HEAD_PATHS.get(type(model).__name__)
+
+
+def pool_path(model: nn.Module) -> str | None:
+    """Where the family pools its last map, where that is one module."""
+    return POOL_PATHS.get(type(model).__name__)
+
+
+def locate(name: str, weights: str, *, offline: bool) -> Path:
+    """The file of a named set of weights, downloaded where it is missing."""
+    chosen = _weights(name, weights)
+    return from_url(chosen.url, offline=offline, size=f" ({chosen.meta['_file_size']:.0f} MB)")
+
+
+def preprocessing(name: str, weights: str | None) -> Preprocessing:
+    """How pictures are prepared for a set of weights, or for the default one."""
+    return preprocessing_of(_weights(name, weights or "DEFAULT").transforms())
+
+
+def preprocessing_of(transform: Any) -> Preprocessing:
+    """The facts of torchvision's own evaluation transform."""
+    (crop,), (resize,) = transform.crop_size, transform.resize_size
+    return Preprocessing(
+        size=(crop, crop),
+        resize=(resize, resize),
+        interpolation=transform.interpolation.value,
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+    )
+
+
+def licence(name: str, weights: str | None) -> str | None:
+    """The licence of a set of weights, where torchvision states one."""
+    if weights is None:
+        return None
+    stated = _weights(name, weights).meta.get("license")
+    return str(stated) if stated else None
+
+
+def _weights(name: str, weights: str) -> Any:
+    from torchvision.models import get_model_weights
+
+    sets = get_model_weights(name)
+    wanted = sets.DEFAULT.name if weights in ("default", "DEFAULT") else weights
+    by_name = {each.name: each for each in sets}
+    if wanted not in by_name:
+        raise UsageError(
+            f"torchvision:{name} has no weights called {weights!r}.",
+            f"it has: {', '.join(by_name)}; or give a file, or none",
+        )
+    return by_name[wanted]

@@ -1,0 +1,91 @@
+"""Where a run computes: the device, mixed precision, memory."""
+
+import contextlib
+import os
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from zoo.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and the precision on it."""
+
+    device: torch.device
+    amp: torch.dtype | None
+    """The lower precision of mixed precision, or None for float32 throughout."""
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which a forward pass runs."""
+        if self.amp is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.amp)
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """The scaler that float16 needs against vanishing gradients."""
+        return torch.amp.GradScaler(self.device.type) if self.amp is torch.float16 else None
+
+    def __str__(self) -> str:
+        precision = {None: "float32", torch.float16: "float16 mixed", torch.bfloat16: "bfloat16 mixed"}[self.amp]
+        if self.device.type == "cpu":
+            return f"cpu, {precision}, {torch.get_num_threads()} threads"
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else ""
+        return f"{self.device}{f' ({name})' if name else ''}, {precision}"
+
+
+def pick(device: str, amp: str) -> Device:
+    """The device that a text means, and mixed precision where the device has it.
+
+    Raises UsageError with the devices that there are.
+    """
+    chosen = _device(device)
+    if amp == "auto":
+        if chosen.type != "cuda":
+            return Device(chosen, None)
+        return Device(chosen, torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16)
+    if amp == "fp16" and chosen.type == "cpu":
+        raise UsageError("--amp fp16 needs a GPU.", "on the CPU: --amp bf16 or --amp off")
+    return Device(chosen, {"off": None, "fp16": torch.float16, "bf16": torch.bfloat16}[amp])
+
+
+def _device(text: str) -> torch.device:
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if text == "auto":
+        return torch.device(next((each for each in ("cuda", "mps") if each in available), "cpu"))
+    if text not in available:
+        raise UsageError(f"there is no device {text!r} here.", f"devices: auto, {', '.join(available)}")
+    return torch.device(text)
+
+
+def default_workers(device: Device) -> int:
+    """How many processes read pictures: those that leave the computing its cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores) if device.device.type == "cuda" else min(2, max(0, cores - 1))
+
+
+def peak_memory(device: Device) -> int | None:
+    """The most memory that was in use so far, in bytes: the device's, or of the CPU the process's."""
+    if device.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device.device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def synchronize(device: Device) -> None:
+    """Wait until the device has done what it was given, so that a clock can be read."""
+    if device.device.type == "cuda":
+        torch.cuda.synchronize(device.device)
+    elif device.device.type == "mps":
+        torch.mps.synchronize()
