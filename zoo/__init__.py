@@ -3,7 +3,7 @@
 >>> import zoo
 >>> model = zoo.load("vgg16", classes=["ant", "bee"], weights=None)
 >>> zoo.freeze(model, "backbone")
-Frozen('backbone': 30 parameters, 37 modules in eval mode)
+Frozen('backbone': 30 parameters, 39 modules in eval mode)
 
 Each name is imported when it is first used, so that `import zoo` costs nothing.
 """
@@ -12,7 +12,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.sources.checkpoints import save_checkpoint as save_checkpoint
     from zoo.errors import CheckpointError as CheckpointError
     from zoo.errors import DataError as DataError
     from zoo.errors import NumericsError as NumericsError
@@ -31,10 +30,11 @@ if TYPE_CHECKING:
     from zoo.registry import list_models as list_models
     from zoo.registry import register as register
     from zoo.registry import spec_of as spec_of
+    from zoo.sources.checkpoints import load_checkpoint as load_checkpoint
+    from zoo.sources.checkpoints import save_checkpoint as save_checkpoint
     from zoo.sources.loading import append_head as append_head
     from zoo.sources.loading import load as load
     from zoo.sources.loading import swap_head as swap_head
-    from zoo.sources.checkpoints import load_checkpoint as load_checkpoint
     from zoo.summarizing import summary as summary
     from zoo.surgery import get_module as get_module
     from zoo.surgery import replace_module as replace_module

@@ -57,7 +57,7 @@ class NumericsError(ZooError):
     exit_code = 6
 
 
-class Stopped(ZooError):
+class Stopped(ZooError):  # noqa: N818 - not an error: what the user asked for
     """A signal ended the run after its state was saved."""
 
     exit_code = 130

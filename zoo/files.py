@@ -121,7 +121,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if version != MANIFEST_VERSION:
         raise ValueError(f"{folder / MANIFEST} has format {version!r}; this zoo reads {MANIFEST_VERSION}")
     for name, facts in manifest["files"].items():
-        if Path(name).name != name or not isinstance(facts, dict) or {"sha256", "size"} - facts.keys():
+        if Path(name).name != name or name == ".." or not isinstance(facts, dict) or {"sha256", "size"} - facts.keys():
             raise ValueError(f"{folder / MANIFEST} has a bad entry {name!r}")
     return manifest
 
@@ -149,6 +149,8 @@ def explained(path: Path) -> Iterator[None]:
 def _write_manifest(folder: Path) -> None:
     files = {}
     for file in sorted(folder.iterdir()):
+        # Some writers make files that only their owner may read.
+        file.chmod(0o666 & ~_umask())
         _sync(file)
         files[file.name] = {"sha256": sha256(file), "size": file.stat().st_size}
     manifest = {"format": MANIFEST_VERSION, "base": None, "files": files}
@@ -165,7 +167,12 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         return
     aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
     path.rename(aside / path.name)
-    temporary.rename(path)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        (aside / path.name).rename(path)
+        aside.rmdir()
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -33,15 +33,11 @@ def layers_of(preset: str, features: int, classes: int, kind: Kind) -> tuple[dic
     """
     read = catalog.read("heads", preset)
     if kind not in read["takes"]:
-        raise UsageError(
-            f"the head {preset!r} takes a {' or '.join(read['takes'])}, and this model gives it {kind}."
-        )
+        raise UsageError(f"the head {preset!r} takes a {' or '.join(read['takes'])}, and this model gives it {kind}.")
     numbers = {"features": features, "classes": classes}
     resolved = []
     for layer in read["layers"]:
-        values = {
-            key: numbers.get(value, value) if isinstance(value, str) else value for key, value in layer.items()
-        }
+        values = {key: numbers.get(value, value) if isinstance(value, str) else value for key, value in layer.items()}
         resolved.append(_at_every_place(values) if kind == "map" else values)
     return tuple(resolved)
 

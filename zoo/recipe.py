@@ -9,20 +9,20 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import tomli_w
 
 from zoo import catalog
 from zoo.errors import UsageError
 from zoo.names import near
+from zoo.registry import Mode
 
-OPTIMIZERS = ("adamw", "sgd")
-SCHEDULES = ("cosine", "constant")
-AUGMENTS = ("none", "light", "standard")
-AMPS = ("auto", "off", "fp16", "bf16")
-SAVES = ("state", "full")
-MODES = ("replace", "append")
+Opt = Literal["adamw", "sgd"]
+Sched = Literal["cosine", "constant"]
+Augment = Literal["none", "light", "standard"]
+Amp = Literal["auto", "off", "fp16", "bf16"]
+Save = Literal["state", "full"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Key:
         fits = isinstance(value, self.kind) or (self.kind is float and isinstance(value, int))
         if not fits or (isinstance(value, bool) and self.kind is not bool):
             return f"it takes {_KINDS[self.kind]}"
+        if self.kind is list and not all(isinstance(each, str) for each in value):
+            return f"it takes {_KINDS[list]}"
         if self.choices and value not in self.choices:
             return f"it takes {', '.join(self.choices)}"
         if self.kind in (int, float):
@@ -59,7 +61,13 @@ class Key:
         return None
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list of names"}
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list of names",
+}
 
 STAGE_KEYS: Mapping[str, Key] = {
     "freeze": Key(str, "what is frozen: none, backbone, until:PATH, or globs"),
@@ -67,20 +75,20 @@ STAGE_KEYS: Mapping[str, Key] = {
     "epochs": Key(int, "how often the data is seen", minimum=1),
     "lr": Key(float, "the peak learning rate", above=0),
     "backbone-lr": Key(float, "the peak learning rate of the backbone, where it differs", above=0),
-    "sched": Key(str, "how the learning rate goes on after the warm-up", choices=SCHEDULES),
+    "sched": Key(str, "how the learning rate goes on after the warm-up", choices=get_args(Sched)),
     "warmup-epochs": Key(float, "epochs, or a part of one, in which the learning rate rises", minimum=0),
 }
 RECIPE_KEYS: Mapping[str, Key] = {
     "summary": Key(str, "what the recipe is good for, in a line"),
     "head": Key(str, "a head preset; zoo/head.py describes them"),
-    "mode": Key(str, "replace the last layer, or append behind it", choices=MODES),
-    "opt": Key(str, "the optimizer", choices=OPTIMIZERS),
+    "mode": Key(str, "replace the last layer, or append behind it", choices=get_args(Mode)),
+    "opt": Key(str, "the optimizer", choices=get_args(Opt)),
     "wd": Key(float, "weight decay, on weights alone", minimum=0),
     "momentum": Key(float, "the momentum of sgd", minimum=0, maximum=1),
     "batch-size": Key(int, "pictures a step", minimum=1),
     "label-smoothing": Key(float, "share of the target given to all classes", minimum=0, maximum=1),
     "dropout": Key(float, "what every dropout layer of the model is set to", minimum=0, maximum=1),
-    "augment": Key(str, "how training pictures are varied", choices=AUGMENTS),
+    "augment": Key(str, "how training pictures are varied", choices=get_args(Augment)),
     "img-size": Key(int, "height and width of the input in pixels", minimum=1),
 }
 RUN_KEYS: Mapping[str, Key] = {
@@ -91,8 +99,8 @@ RUN_KEYS: Mapping[str, Key] = {
     "seed": Key(int, "the seed of everything random", minimum=0),
     "workers": Key(int, "processes that read pictures", minimum=0),
     "device": Key(str, "auto, cpu, cuda, cuda:N or mps"),
-    "amp": Key(str, "mixed precision", choices=AMPS),
-    "save": Key(str, "what a checkpoint holds", choices=SAVES),
+    "amp": Key(str, "mixed precision", choices=get_args(Amp)),
+    "save": Key(str, "what a checkpoint holds", choices=get_args(Save)),
     "keep": Key(str, "which checkpoints stay: best, last, every:N, separated by commas"),
     "allow-partial": Key(bool, "load weights that fit in part"),
 }
@@ -108,7 +116,7 @@ class Stage:
     epochs: int = 10
     lr: float = 1e-3
     backbone_lr: float | None = None
-    sched: str = "cosine"
+    sched: Sched = "cosine"
     warmup_epochs: float = 0.0
 
 
@@ -120,14 +128,14 @@ class Recipe:
     name: str = ""
     summary: str = ""
     head: str = "linear"
-    mode: str = "replace"
-    opt: str = "adamw"
+    mode: Mode = "replace"
+    opt: Opt = "adamw"
     wd: float = 0.01
     momentum: float = 0.9
     batch_size: int = 32
     label_smoothing: float = 0.0
     dropout: float | None = None
-    augment: str = "light"
+    augment: Augment = "light"
     img_size: int | None = None
     model: str | None = None
     data: str | None = None
@@ -136,8 +144,8 @@ class Recipe:
     seed: int = 0
     workers: int | None = None
     device: str = "auto"
-    amp: str = "auto"
-    save: str = "state"
+    amp: Amp = "auto"
+    save: Save = "state"
     keep: str = "best,last"
     allow_partial: bool = False
     flags: tuple[str, ...] = field(default=(), compare=False)
@@ -161,7 +169,11 @@ def find(text: str) -> Recipe:
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise UsageError(f"there is no recipe {path}.", f"recipes: {', '.join(catalog.names('recipes'))}")
-        return parse(path.read_text(encoding="utf-8"), str(path), path.stem)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the recipe {path} is no text: {error.reason}.") from error
+        return parse(text, str(path), path.stem)
     return parse(catalog.text("recipes", text), text, text)
 
 
@@ -199,11 +211,7 @@ def _made(values: Mapping[str, Any], where: str, name: str) -> Recipe:
         stages = []
     for place, stage in enumerate(stages):
         mistakes += _mistakes(stage, STAGE_KEYS, f"stages.{place}.")
-        mistakes += [
-            f"stages.{place} needs {key!r}" for key in ("freeze", "epochs", "lr") if key not in stage
-        ]
-    if isinstance(general.get("keep"), str):
-        mistakes += [mistake for mistake in [_keep_mistake(general["keep"])] if mistake]
+        mistakes += [f"stages.{place} needs {key!r}" for key in ("freeze", "epochs", "lr") if key not in stage]
     if mistakes:
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
         raise UsageError(f"the recipe {where} has {count}:", *mistakes)
@@ -218,21 +226,28 @@ def _mistakes(values: Mapping[str, Any], keys: Mapping[str, Key], prefix: str) -
     found = []
     for key, value in values.items():
         if key not in keys:
-            matches = near(key, keys)
-            hint = f"; near: {', '.join(matches)}" if matches else f"; keys: {', '.join(keys)}"
-            found.append(f"{prefix}{key} is unknown{hint}")
-        elif mistake := keys[key].mistake(value):
+            found.append(f"{prefix}{key} {_unknown(key, keys)}")
+        elif mistake := keys[key].mistake(value) or (_keep_mistake(value) if key == "keep" else None):
             found.append(f"{prefix}{key} is {value!r}; {mistake}")
     return found
+
+
+def _unknown(key: str, keys: Mapping[str, Key]) -> str:
+    if key in STAGE_KEYS:
+        return "belongs to a stage; write it below [[stages]]"
+    if key in KEYS:
+        return "belongs to the whole recipe; write it above [[stages]]"
+    matches = near(key, (*KEYS, *STAGE_KEYS))
+    return f"is unknown; near: {', '.join(matches)}" if matches else f"is unknown; keys: {', '.join(keys)}"
 
 
 def _keep_mistake(text: str) -> str | None:
     for part in text.split(","):
         word, colon, number = part.strip().partition(":")
-        if word == "every" and colon and number.isdigit() and int(number) > 0:
+        if word == "every" and colon and number.isdecimal() and int(number) > 0:
             continue
         if word not in ("best", "last") or colon:
-            return f"keep is {text!r}; it takes best, last and every:N, separated by commas"
+            return "it takes best, last and every:N, separated by commas"
     return None
 
 
@@ -252,7 +267,10 @@ def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     for key, value in given.items():
         mistakes += _override_one(values, key, value)
     if mistakes:
-        raise UsageError(mistakes[0] if len(mistakes) == 1 else f"{len(mistakes)} mistakes:", *mistakes[1:] if len(mistakes) == 1 else mistakes)
+        raise UsageError(
+            mistakes[0] if len(mistakes) == 1 else f"{len(mistakes)} mistakes:",
+            *mistakes[1:] if len(mistakes) == 1 else mistakes,
+        )
     changed = _made(values, recipe.name or "given", recipe.name)
     flags = tuple(dict.fromkeys((*recipe.flags, *given)))
     return dataclasses.replace(changed, flags=flags)
@@ -261,8 +279,8 @@ def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
 def _override_one(values: dict[str, Any], key: str, value: Any) -> list[str]:
     stages = values["stages"]
     if key.startswith("stages."):
-        _, number, rest = (key.split(".", 2) + ["", ""])[:3]
-        if not number.isdigit() or int(number) >= len(stages) or rest not in STAGE_KEYS:
+        _, number, rest = [*key.split(".", 2), "", ""][:3]
+        if not number.isdecimal() or int(number) >= len(stages) or rest not in STAGE_KEYS:
             return [f"{key} is unknown; stages go from 0 to {len(stages) - 1}, keys: {', '.join(STAGE_KEYS)}"]
         stages[int(number)][rest] = value
         return _mistakes({rest: value}, STAGE_KEYS, f"stages.{number}.")

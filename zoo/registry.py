@@ -41,9 +41,7 @@ class Preprocessing:
 
     def at(self, size: int) -> "Preprocessing":
         """The same at another input size, the margin around the crop kept in proportion."""
-        height, width = (
-            round(edge * size / old) for edge, old in zip(self.resize, self.size, strict=True)
-        )
+        height, width = (round(edge * size / old) for edge, old in zip(self.resize, self.size, strict=True))
         return dataclasses.replace(self, size=(size, size), resize=(height, width))
 
 
@@ -100,10 +98,9 @@ class ModelSpec:
 
 def unwrapped(model: Any) -> Any:
     """The model inside DistributedDataParallel, DataParallel or a compiled wrapper, or the model itself."""
-    while SPEC_ATTRIBUTE not in vars(model):
-        inner = next((vars(model).get("_modules", {}).get(key) for key in ("module", "_orig_mod")), None)
-        if "_orig_mod" in vars(model).get("_modules", {}):
-            inner = model._modules["_orig_mod"]
+    while SPEC_ATTRIBUTE not in (own := getattr(model, "__dict__", {})):
+        children = own.get("_modules", {})
+        inner = children.get("_orig_mod", children.get("module"))
         if inner is None:
             break
         model = inner
@@ -131,7 +128,7 @@ def spec_of(model: Any) -> ModelSpec:
 
 def find_spec(model: Any) -> ModelSpec | None:
     """Like `spec_of`, with None for a model that zoo knows nothing about."""
-    spec = vars(unwrapped(model)).get(SPEC_ATTRIBUTE)
+    spec = getattr(unwrapped(model), "__dict__", {}).get(SPEC_ATTRIBUTE)
     return spec if isinstance(spec, ModelSpec) else None
 
 
@@ -344,7 +341,7 @@ def find(text: str) -> tuple[str, str]:
 
 def _unknown(text: str) -> ZooError:
     source, _, name = text.rpartition(":")
-    if source == "timm" and "." in name and entry("timm", name.partition(".")[0]):
+    if source in ("timm", "") and "." in name and entry("timm", name.partition(".")[0]):
         tags = index("timm")["models"][name.partition(".")[0]]["weights"]
         return UsageError(
             f"timm:{name.partition('.')[0]} has no weights called {name.partition('.')[2]!r}.",

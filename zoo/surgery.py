@@ -19,7 +19,7 @@ def get_module(model: nn.Module, path: str) -> nn.Module:
 
     Raises UsageError with near paths when there is none.
     """
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     if path not in modules:
         raise UsageError(
             f"this {type(model).__name__} has no module at {path!r}.",

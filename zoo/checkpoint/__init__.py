@@ -1,0 +1,1 @@
+"""The format of a checkpoint: writing it, checking it, reading it."""

@@ -59,7 +59,9 @@ def checkpoint_at(path: str | Path) -> Path:
     if (path / files.MANIFEST).is_file():
         return path
     if not path.exists():
-        raise CheckpointError(f"there is no checkpoint {path}.", "give a run's folder, or a folder in it like epoch-0003")
+        raise CheckpointError(
+            f"there is no checkpoint {path}.", "give a run's folder, or a folder in it like epoch-0003"
+        )
     best = best_of(path) if path.is_dir() else None
     if best is None:
         what = "no folder" if not path.is_dir() else "a folder without a complete checkpoint"

@@ -91,7 +91,7 @@ def optimizer_state(optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
 
     Raises CheckpointError when it trains a parameter that is not the model's.
     """
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     foreign = [each for group in optimizer.param_groups for each in group["params"] if each not in names]
     if foreign:
         raise CheckpointError(
@@ -101,8 +101,7 @@ def optimizer_state(optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
     return {
         "class": type(optimizer).__name__,
         "groups": [
-            {**group, "params": [names[parameter] for parameter in group["params"]]}
-            for group in optimizer.param_groups
+            {**group, "params": [names[parameter] for parameter in group["params"]]} for group in optimizer.param_groups
         ],
         "state": {names[parameter]: dict(state) for parameter, state in optimizer.state.items()},
     }
@@ -130,8 +129,11 @@ def restore_optimizer(optimizer: Optimizer, model: nn.Module, saved: Mapping[str
     optimizer.state.clear()
     for name, state in saved["state"].items():
         parameter = by_name[name]
-        optimizer.state[parameter] = {
-            # A step counter stays where torch keeps it, on the CPU; what has a parameter's shape follows it.
-            key: value.to(parameter.device) if isinstance(value, Tensor) and value.dim() else value
-            for key, value in state.items()
-        }
+        optimizer.state[parameter] = {key: _like(parameter, value) for key, value in state.items()}
+
+
+def _like(parameter: Tensor, value: Any) -> Any:
+    """A kept value in the device and memory order of its parameter; a step counter stays on the CPU, as torch has it."""
+    if not isinstance(value, Tensor) or value.shape != parameter.shape or not value.dim():
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

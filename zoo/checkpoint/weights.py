@@ -148,8 +148,7 @@ def load_matching(
     if not fits or (lacking and not partial):
         raise CheckpointError(
             f"the weights {called} do not fit the model: {report}.",
-            "give weights of this architecture"
-            + (", or load what fits with --allow-partial" if fits else ""),
+            "give weights of this architecture" + (", or load what fits with --allow-partial" if fits else ""),
         )
     model.load_state_dict(fits, strict=False)
     return report

@@ -26,7 +26,12 @@ class Saved:
 
 
 def write(
-    folder: Path, model: nn.Module, config: Config, training: Mapping[str, Any], *, plain: nn.Module | None = None
+    folder: Path,
+    model: nn.Module,
+    config: Config,
+    training: Mapping[str, Any],
+    *,
+    plain: nn.Module | None = None,
 ) -> Saved:
     """Write a model, its config and its training state as one folder that is complete or absent.
 
@@ -64,8 +69,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def expected_size(model: nn.Module, trained_copies: int) -> int:
     """The bytes of a checkpoint: the state dict, and so many copies of what is trained for the optimizer."""
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    trained = sum(each.numel() * each.element_size() for each in model.parameters() if each.requires_grad)
+    weights: int = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    trained: int = sum(each.numel() * each.element_size() for each in model.parameters() if each.requires_grad)
     return weights + trained_copies * trained
 
 

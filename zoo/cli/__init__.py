@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -51,6 +52,11 @@ class LazyGroup(TyperGroup):
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called; for a mistyped one typer looks for near names among these."""
+        self.commands = {name: TyperCommand(name) for name in COMMANDS}
+        return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The help page, from the table alone."""
@@ -99,16 +105,16 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that says how it went."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_code_of(given))
+    sys.exit(run(given))
 
 
-def _code_of(given: list[str]) -> int:
+def run(given: list[str]) -> int:
+    """Run the command line and return the exit code that says how it went."""
     debug = "--debug" in given
     try:
         result = app(given, prog_name="zoo", standalone_mode=False)
     except ZooError as error:
-        if debug:
-            raise
+        _trace(debug)
         say_error(str(error))
         return error.exit_code
     except TyperException as error:
@@ -118,8 +124,7 @@ def _code_of(given: list[str]) -> int:
         say_error(_usage_text(error))
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        if debug:
-            raise
+        _trace(debug)
         say_error("stopped; nothing was saved.")
         return 130
     except BrokenPipeError:
@@ -127,14 +132,19 @@ def _code_of(given: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if debug:
-            raise
+        _trace(debug)
         say_error(
             f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}\n"
             "  this is a mistake in zoo; --debug shows where, and a report of it helps"
         )
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _trace(debug: bool) -> None:
+    """Show where the error at hand comes from, where that was asked for."""
+    if debug:
+        traceback.print_exc()
 
 
 def say_error(text: str) -> None:

@@ -1,6 +1,5 @@
 """`zoo finetune`: the main job."""
 
-import enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,22 +8,11 @@ import typer
 from zoo import recipe as recipes
 from zoo.cli.completion import model_names, recipe_names
 from zoo.errors import UsageError
+from zoo.recipe import Amp, Augment, Opt, Save, Sched
+from zoo.registry import Mode
 
 app = typer.Typer(rich_markup_mode="rich")
 
-
-class Mode(enum.StrEnum):
-    """Where a new head goes."""
-
-    replace = "replace"
-    append = "append"
-
-
-Opt = enum.StrEnum("Opt", {name: name for name in recipes.OPTIMIZERS})  # type: ignore[misc]
-Sched = enum.StrEnum("Sched", {name: name for name in recipes.SCHEDULES})  # type: ignore[misc]
-Augment = enum.StrEnum("Augment", {name: name for name in recipes.AUGMENTS})  # type: ignore[misc]
-Amp = enum.StrEnum("Amp", {name: name for name in recipes.AMPS})  # type: ignore[misc]
-Save = enum.StrEnum("Save", {name: name for name in recipes.SAVES})  # type: ignore[misc]
 
 MODEL = "Model"
 TRAINING = "Training"
@@ -32,44 +20,145 @@ MACHINE = "Machine"
 RUN = "Run"
 
 
-def option(*names: str, help: str, panel: str, metavar: str | None = None, **more: Any) -> Any:  # noqa: A002
+def option(*names: str, help: str, panel: str, metavar: str | None = None, **more: Any) -> Any:
     """An option of this command under its heading; its default is the recipe's."""
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, show_default=False, **more)
 
 
-@app.command(epilog="zoo finetune vgg16 --freeze backbone --data ./imgs · zoo finetune timm:vit_small_patch16_224 --recipe probe-then-fine-tune --data ./imgs")
+@app.command(
+    epilog="zoo finetune vgg16 --freeze backbone --data ./imgs"
+    " · zoo finetune timm:vit_small_patch16_224 --recipe probe-then-fine-tune --data ./imgs"
+)
 def finetune(
-    model: Annotated[str | None, typer.Argument(help="A name like vgg16, timm:resnet50 or hf:OWNER/NAME; zoo list shows them.", metavar="MODEL", autocompletion=model_names, show_default=False)] = None,
-    data: Annotated[str | None, option("--data", help="Folder with one folder a class, or with train/ and val/.", panel=RUN, metavar="FOLDER")] = None,
-    weights: Annotated[str | None, option("--weights", help="default, the name of a set, a file, a checkpoint, or none.", panel=MODEL, metavar="WEIGHTS")] = None,
-    allow_partial: Annotated[bool, option("--allow-partial", help="Load weights that fit in part.", panel=MODEL)] = False,
-    classes: Annotated[str | None, option("--classes", help="Class folders to use, in this order: ant,bee; or how many there must be.", panel=MODEL, metavar="NAMES")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A name like vgg16, timm:resnet50 or hf:OWNER/NAME; zoo list shows them.",
+            metavar="MODEL",
+            autocompletion=model_names,
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        option(
+            "--data",
+            help="Folder with one folder a class, or with train/ and val/.",
+            panel=RUN,
+            metavar="FOLDER",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        option(
+            "--weights",
+            help="default, the name of a set, a file, a checkpoint, or none.",
+            panel=MODEL,
+            metavar="WEIGHTS",
+        ),
+    ] = None,
+    allow_partial: Annotated[
+        bool, option("--allow-partial", help="Load weights that fit in part.", panel=MODEL)
+    ] = False,
+    classes: Annotated[
+        str | None,
+        option(
+            "--classes",
+            help="Class folders to use, in this order: ant,bee; or how many there must be.",
+            panel=MODEL,
+            metavar="NAMES",
+        ),
+    ] = None,
     head: Annotated[str | None, option("--head", help="linear or mlp.", panel=MODEL, metavar="PRESET")] = None,
-    mode: Annotated[Mode | None, option("--mode", help="Replace the last layer, or append behind it.", panel=MODEL)] = None,
-    freeze: Annotated[str | None, option("--freeze", help="none, backbone, until:PATH, or globs like 'features.*'.", panel=MODEL, metavar="POLICY")] = None,
-    unfreeze: Annotated[str | None, option("--unfreeze", help="Globs taken out of what is frozen.", panel=MODEL, metavar="GLOBS")] = None,
-    recipe: Annotated[str | None, option("--recipe", help="A recipe or a file of one; zoo recipes shows them.", panel=TRAINING, metavar="RECIPE", autocompletion=recipe_names)] = None,
-    settings: Annotated[list[str] | None, option("--set", help="Any key of the recipe, as KEY=VALUE; may be repeated.", panel=TRAINING, metavar="KEY=VALUE")] = None,
-    epochs: Annotated[int | None, option("--epochs", help="How often the data is seen.", panel=TRAINING, metavar="N")] = None,
-    batch_size: Annotated[int | None, option("-b", "--batch-size", help="Pictures a step.", panel=TRAINING, metavar="N")] = None,
+    mode: Annotated[
+        Mode | None, option("--mode", help="Replace the last layer, or append behind it.", panel=MODEL)
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        option(
+            "--freeze",
+            help="none, backbone, until:PATH, or globs like 'features.*'.",
+            panel=MODEL,
+            metavar="POLICY",
+        ),
+    ] = None,
+    unfreeze: Annotated[
+        str | None,
+        option("--unfreeze", help="Globs taken out of what is frozen.", panel=MODEL, metavar="GLOBS"),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        option(
+            "--recipe",
+            help="A recipe or a file of one; zoo recipes shows them.",
+            panel=TRAINING,
+            metavar="RECIPE",
+            autocompletion=recipe_names,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        option(
+            "--set",
+            help="Any key of the recipe, as KEY=VALUE; may be repeated.",
+            panel=TRAINING,
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, option("--epochs", help="How often the data is seen.", panel=TRAINING, metavar="N")
+    ] = None,
+    batch_size: Annotated[
+        int | None, option("-b", "--batch-size", help="Pictures a step.", panel=TRAINING, metavar="N")
+    ] = None,
     lr: Annotated[float | None, option("--lr", help="The peak learning rate.", panel=TRAINING, metavar="RATE")] = None,
-    wd: Annotated[float | None, option("--wd", "--weight-decay", help="Weight decay.", panel=TRAINING, metavar="DECAY")] = None,
+    wd: Annotated[
+        float | None, option("--wd", "--weight-decay", help="Weight decay.", panel=TRAINING, metavar="DECAY")
+    ] = None,
     opt: Annotated[Opt | None, option("--opt", help="The optimizer.", panel=TRAINING)] = None,
     sched: Annotated[Sched | None, option("--sched", help="The course of the learning rate.", panel=TRAINING)] = None,
-    warmup_epochs: Annotated[float | None, option("--warmup-epochs", help="Epochs in which the rate rises.", panel=TRAINING, metavar="N")] = None,
-    augment: Annotated[Augment | None, option("--augment", help="How training pictures are varied.", panel=TRAINING)] = None,
-    img_size: Annotated[int | None, option("--img-size", help="Height and width of the input.", panel=TRAINING, metavar="PIXELS")] = None,
-    seed: Annotated[int | None, option("--seed", help="The seed of everything random.", panel=TRAINING, metavar="N")] = None,
-    workers: Annotated[int | None, option("-j", "--workers", help="Processes that read pictures.", panel=MACHINE, metavar="N")] = None,
-    device: Annotated[str | None, option("--device", help="auto, cpu, cuda:0 or mps.", panel=MACHINE, metavar="DEVICE")] = None,
+    warmup_epochs: Annotated[
+        float | None,
+        option("--warmup-epochs", help="Epochs in which the rate rises.", panel=TRAINING, metavar="N"),
+    ] = None,
+    augment: Annotated[
+        Augment | None, option("--augment", help="How training pictures are varied.", panel=TRAINING)
+    ] = None,
+    img_size: Annotated[
+        int | None,
+        option("--img-size", help="Height and width of the input.", panel=TRAINING, metavar="PIXELS"),
+    ] = None,
+    seed: Annotated[
+        int | None, option("--seed", help="The seed of everything random.", panel=TRAINING, metavar="N")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        option("-j", "--workers", help="Processes that read pictures.", panel=MACHINE, metavar="N"),
+    ] = None,
+    device: Annotated[
+        str | None, option("--device", help="auto, cpu, cuda:0 or mps.", panel=MACHINE, metavar="DEVICE")
+    ] = None,
     amp: Annotated[Amp | None, option("--amp", help="Mixed precision.", panel=MACHINE)] = None,
-    save: Annotated[Save | None, option("--save", help="What a checkpoint holds; full adds the whole model.", panel=RUN)] = None,
-    keep: Annotated[str | None, option("--keep", help="Which checkpoints stay: best,last,every:N.", panel=RUN, metavar="WHICH")] = None,
-    out: Annotated[Path, option("--out", help="Where runs are kept, ./checkpoints unless given.", panel=RUN, metavar="FOLDER")] = Path("checkpoints"),
-    name: Annotated[str | None, option("--name", help="The run's name, MODEL-DATA unless given.", panel=RUN, metavar="NAME")] = None,
+    save: Annotated[
+        Save | None, option("--save", help="What a checkpoint holds; full adds the whole model.", panel=RUN)
+    ] = None,
+    keep: Annotated[
+        str | None,
+        option("--keep", help="Which checkpoints stay: best,last,every:N.", panel=RUN, metavar="WHICH"),
+    ] = None,
+    out: Annotated[
+        Path,
+        option("--out", help="Where runs are kept, ./checkpoints unless given.", panel=RUN, metavar="FOLDER"),
+    ] = Path("checkpoints"),
+    name: Annotated[
+        str | None,
+        option("--name", help="The run's name, MODEL-DATA unless given.", panel=RUN, metavar="NAME"),
+    ] = None,
     overwrite: Annotated[bool, option("--overwrite", help="Replace the run of that name.", panel=RUN)] = False,
     offline: Annotated[bool, option("--offline", help="Download nothing.", panel=MACHINE)] = False,
-    dry_run: Annotated[bool, option("--dry-run", help="Try one batch, tell what a run would take, write nothing.", panel=RUN)] = False,
+    dry_run: Annotated[
+        bool, option("--dry-run", help="Try one batch, tell what a run would take, write nothing.", panel=RUN)
+    ] = False,
     as_json: Annotated[bool, option("--json", help="End standard output with one JSON object.", panel=RUN)] = False,
     quiet: Annotated[bool, option("--quiet", help="Print errors alone.", panel=RUN)] = False,
     debug: Annotated[bool, option("--debug", help="Show where an error comes from.", panel=RUN)] = False,
@@ -86,23 +175,23 @@ def finetune(
         "allow-partial": allow_partial or None,
         "classes": [part.strip() for part in classes.split(",")] if classes else None,
         "head": head,
-        "mode": mode and str(mode),
+        "mode": mode,
         "freeze": freeze,
         "unfreeze": unfreeze,
         "epochs": epochs,
         "batch-size": batch_size,
         "lr": lr,
         "wd": wd,
-        "opt": opt and str(opt),
-        "sched": sched and str(sched),
+        "opt": opt,
+        "sched": sched,
         "warmup-epochs": warmup_epochs,
-        "augment": augment and str(augment),
+        "augment": augment,
         "img-size": img_size,
         "seed": seed,
         "workers": workers,
         "device": device,
-        "amp": amp and str(amp),
-        "save": save and str(save),
+        "amp": amp,
+        "save": save,
         "keep": keep,
         **_parsed(settings or []),
     }

@@ -95,7 +95,13 @@ class Printer(Reporter):
         rows = table("class (last epoch)", "pictures", "precision", "recall", "F1", right=("pictures",))
         shown = run.figures.classes[:20]
         for each in shown:
-            rows.add_row(escape(each.name), f"{each.pictures:,}", f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}")
+            rows.add_row(
+                escape(each.name),
+                f"{each.pictures:,}",
+                f"{each.precision:.3f}",
+                f"{each.recall:.3f}",
+                f"{each.f1:.3f}",
+            )
         self.console.print(rows)
         if len(run.figures.classes) > len(shown):
             self.line(f" … {len(run.figures.classes) - len(shown)} more classes in summary.txt")
@@ -112,7 +118,9 @@ def print_plan(to: Console, plan: Plan) -> None:
 
     total = sum(parameter.numel() for parameter in plan.model.parameters())
     height, width = spec.preprocessing.size
-    line(f"{spec.full_name} · {spec.weights or 'random weights'} · {count(total)} parameters · input {height} × {width}")
+    line(
+        f"{spec.full_name} · {spec.weights or 'random weights'} · {count(total)} parameters · input {height} × {width}"
+    )
     if spec.report:
         line(f"  {spec.report}")
     if spec.weights is None:

@@ -1,0 +1,1 @@
+"""Pictures: which there are, reading them, and batches of them."""

@@ -7,7 +7,7 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,7 @@ from zoo.errors import CheckpointError, DataError, UsageError
 from zoo.names import listed, near_hint
 from zoo.seeding import derive
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
-)
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
 VAL_NAMES = ("val", "valid", "validation")
 SPLIT_NAMES = ("train", *VAL_NAMES, "test")
 VAL_SHARE = 0.2
@@ -63,7 +61,8 @@ def find_dataset(root: Path, *, classes: Sequence[str] | int | None = None, seed
     _check_folder(root)
     train_root = root / "train" if (root / "train").is_dir() else root
     val_root = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None) if train_root != root else None
-    found, notes = _class_folders(train_root)
+    wanted = None if classes is None or isinstance(classes, int) else set(classes)
+    found, notes = _class_folders(train_root, wanted)
     names = _chosen(list(found), classes, train_root)
     if len(names) < 2:
         raise DataError(
@@ -77,7 +76,7 @@ def find_dataset(root: Path, *, classes: Sequence[str] | int | None = None, seed
         how = f"split {len(train):,} / {len(val):,}, stratified, seed {seed}"
         notes += split_notes
     else:
-        val_found, val_notes = _class_folders(val_root)
+        val_found, val_notes = _class_folders(val_root, wanted)
         val = _labelled(val_found, labels, val_root, train_root, partial=not isinstance(classes, int | None))
         train = tuple(Picture(path, labels[name]) for name, paths in pictures.items() for path in paths)
         how = f"{len(train):,} in train/, {len(val):,} in {val_root.name}/"
@@ -121,6 +120,8 @@ def pictures_of(arguments: Iterable[str]) -> list[Path]:
         path = Path(argument).expanduser()
         if path.is_dir():
             matches = _files(path)[0]
+            if not matches:
+                raise DataError(f"{argument} has no picture.", f"pictures end in {', '.join(sorted(SUFFIXES))}")
         elif path.exists():
             matches = [path]
         else:
@@ -192,11 +193,11 @@ def _is_visible(name: str) -> bool:
 
 def _natural(name: str) -> list[Any]:
     """A key that sorts 2 before 10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def _class_folders(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
-    """The pictures of each class folder, and notes on what else lies there."""
+def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[dict[str, list[Path]], list[str]]:
+    """The pictures of each class folder, and notes on what else lies there; only the wanted ones may not be empty."""
     found: dict[str, list[Path]] = {}
     others: list[Path] = []
     for name in _subfolders(root):
@@ -205,23 +206,26 @@ def _class_folders(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
     if not found:
         loose = [path for path in root.iterdir() if path.suffix.lower() in SUFFIXES]
         what = f"{len(loose):,} pictures but no class folders" if loose else "nothing that could be a class"
-        raise DataError(
-            f"{root} has {what}.", "make one folder a class: imgs/ant/1.jpg, imgs/bee/7.jpg"
-        )
-    empty = [name for name, paths in found.items() if not paths]
+        raise DataError(f"{root} has {what}.", "make one folder a class: imgs/ant/1.jpg, imgs/bee/7.jpg")
+    empty = [name for name, paths in found.items() if not paths and (wanted is None or name in wanted)]
     if empty:
         raise DataError(
             f"{root} has no picture in {listed(empty)}.",
             f"pictures end in {', '.join(sorted(SUFFIXES))}",
             "remove the folder, or name the classes to use with --classes",
         )
-    notes = [f"{len(others):,} files are no pictures by their names: {listed([p.name for p in others], 3)}"] if others else []
+    notes = (
+        [f"{len(others):,} files are no pictures by their names: {listed([p.name for p in others], 3)}"]
+        if others
+        else []
+    )
     return found, notes
 
 
 def _files(root: Path) -> tuple[list[Path], list[Path]]:
     """The pictures below a folder and the visible files that are none, by their names, in a stable order."""
-    pictures, others = [], []
+    pictures: list[Path] = []
+    others: list[Path] = []
     for place, folders, names in os.walk(root):
         folders[:] = sorted(filter(_is_visible, folders), key=_natural)
         for name in sorted(filter(_is_visible, names), key=_natural):
@@ -245,7 +249,10 @@ def _chosen(found: list[str], classes: Sequence[str] | int | None, root: Path) -
         return found
     absent = [name for name in classes if name not in found]
     if absent:
-        raise UsageError(f"--classes names {listed(absent)}, for which {root} has no folder.", f"it has: {listed(found, 12)}")
+        raise UsageError(
+            f"--classes names {listed(absent)}, for which {root} has no folder.",
+            f"it has: {listed(found, 12)}",
+        )
     if len(set(classes)) < len(classes):
         raise UsageError(f"--classes names a class twice: {', '.join(classes)}.")
     return list(classes)
@@ -261,7 +268,9 @@ def _labelled(
     """Pictures with the labels of an existing map of classes; an unknown class is an error."""
     unknown = [name for name in found if name not in labels]
     if unknown and not partial:
-        which = f"{train_root} lacks" if train_root else f"the checkpoint does not know; it knows {listed(list(labels), 8)}"
+        which = (
+            f"{train_root} lacks" if train_root else f"the checkpoint does not know; it knows {listed(list(labels), 8)}"
+        )
         raise DataError(
             f"{root} has classes that {which}: {listed(unknown)}.",
             "the classes are those of training; rename the folder or take it away",
@@ -278,7 +287,7 @@ def _split(
     single = [name for name, paths in found.items() if len(paths) == 1]
     for name, paths in found.items():
         order = list(paths)
-        random.Random(derive(seed, "split", name)).shuffle(order)
+        random.Random(derive(seed, "split", name)).shuffle(order)  # noqa: S311 - a split is no secret
         count = max(1, round(len(order) * VAL_SHARE)) if len(order) > 1 else 0
         chosen = set(order[:count])
         for path in paths:

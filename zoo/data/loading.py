@@ -86,7 +86,7 @@ class Pictures(torch_data.Dataset[tuple[Tensor, int]]):
 def seeded(seed: int) -> Iterator[None]:
     """torch, numpy and random seeded for the body, and put back as they were."""
     before = torch.random.get_rng_state(), numpy.random.get_state(), random.getstate()
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     numpy.random.seed(seed % 2**32)
     random.seed(seed)
     try:

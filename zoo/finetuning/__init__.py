@@ -205,7 +205,10 @@ def resume(run: str | Path, *, reporter: Reporter | None = None) -> Run:
     state = reading.read_training(newest.folder)
     position = Position(**state["progress"])
     if position.epoch >= recipe.epochs:
-        return _finished(folder, position, None)
+        finished = _finished(folder, position, None)
+        reporter.note(f"the run is finished: {position.epoch} of {recipe.epochs} epochs are done")
+        reporter.finished(finished)
+        return finished
     with random_state_kept():
         plan = _plan_again(folder, recipe, newest.folder, reporter)
     reporter.note(f"going on from {newest.folder.name}")

@@ -177,7 +177,7 @@ def _with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, off
                 dataset.classes,
                 weights=recipe.weights,
                 head=recipe.head,
-                mode=recipe.mode,  # type: ignore[arg-type]
+                mode=recipe.mode,
                 offline=offline,
                 allow_partial=recipe.allow_partial,
             )
@@ -213,9 +213,10 @@ def _observed(model: nn.Module, recipe: Recipe) -> RunningOrder:
         return freezing.observe(model)
     # Models refuse a size in their own ways: assertions, value errors, errors of shape.
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
-        size = spec_of(model).preprocessing.size
+        height, width = spec_of(model).preprocessing.size
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UsageError(
-            f"{spec_of(model).full_name} cannot take pictures of {size[0]} × {size[1]}: {str(error).splitlines()[0][:120]}",
+            f"{spec_of(model).full_name} cannot take pictures of {height} × {width}: {reason}",
             "leave --img-size out, or take a size that the model knows; zoo info shows it",
         ) from error
 

@@ -37,7 +37,7 @@ class Estimate:
 
 def rehearse(plan: Plan) -> Estimate:
     """Run one batch of each stage; the weights stay as they are and nothing is written."""
-    model = plan.model.to(plan.device.device)
+    model = plan.device.place(plan.model)
     loader = plan.loader(train=True)
     steps, seconds, loss, step_seconds = 0, 0.0, 0.0, 0.0
     with random_state_kept():
@@ -68,11 +68,8 @@ def rehearse(plan: Plan) -> Estimate:
                 buffer.copy_(before[name])
             steps += stage.epochs * plan.steps
             validation = len(plan.loader(train=False))
-            seconds += stage.epochs * (
-                plan.steps * max(reading, step_seconds) + validation * max(reading, forward)
-            )
+            seconds += stage.epochs * (plan.steps * max(reading, step_seconds) + validation * max(reading, forward))
             step_seconds = max(reading, step_seconds)
-    kept = min(len(plan.recipe.keep.split(",")), plan.recipe.epochs)
     return Estimate(
         loss=loss,
         steps=steps,
@@ -80,6 +77,13 @@ def rehearse(plan: Plan) -> Estimate:
         seconds=seconds,
         peak=peak_memory(plan.device),
         checkpoint_bytes=plan.checkpoint_bytes,
-        disk_bytes=kept * plan.checkpoint_bytes,
+        disk_bytes=_kept(plan.recipe.keep, plan.recipe.epochs) * plan.checkpoint_bytes,
         free_bytes=files.free_space(plan.folder),
     )
+
+
+def _kept(keep: str, epochs: int) -> int:
+    """How many checkpoints stay at most: the newest, those of `every:N`, and the best."""
+    every = [int(part.partition(":")[2]) for part in keep.split(",") if ":" in part]
+    regular = sum(any(epoch % number == 0 for number in every) for epoch in range(1, epochs))
+    return min(epochs, regular + 1 + ("best" in keep))

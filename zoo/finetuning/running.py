@@ -1,5 +1,6 @@
 """A run: its stages one after the other, what is saved on the way, and how it stops."""
 
+import math
 import shutil
 import signal
 import threading
@@ -18,7 +19,7 @@ from zoo import files, freezing
 from zoo.checkpoint import reading
 from zoo.checkpoint.state import restore_optimizer
 from zoo.data.folders import to_json
-from zoo.errors import Stopped
+from zoo.errors import NumericsError, Stopped
 from zoo.finetuning.preparing import Plan, apply_stage, groups_for
 from zoo.finetuning.reporting import Reporter
 from zoo.recipe import Stage, to_toml
@@ -61,7 +62,11 @@ class Runner:
     """Carries a plan out; `position` and `state` are where an earlier run of it stopped."""
 
     def __init__(
-        self, plan: Plan, reporter: Reporter, position: Position | None = None, state: dict[str, Any] | None = None
+        self,
+        plan: Plan,
+        reporter: Reporter,
+        position: Position | None = None,
+        state: dict[str, Any] | None = None,
     ) -> None:
         self.plan = plan
         self.reporter = reporter
@@ -75,7 +80,7 @@ class Runner:
     def run(self) -> Metrics | None:
         """Train until the end or until Ctrl-C; returns the figures of the last epoch."""
         plan = self.plan
-        plan.model.to(plan.device.device)
+        plan.device.place(plan.model)
         train, val = plan.loader(train=True), plan.loader(train=False)
         with self._interruptible():
             for number in range(self.at.stage, len(plan.recipe.stages)):
@@ -100,9 +105,7 @@ class Runner:
         steps = plan.steps * stage.epochs
         warmup = min(round(plan.steps * stage.warmup_epochs), steps)
         schedule = schedule_of(stage.sched, steps=steps, warmup=warmup)
-        return loop.Trainer(
-            plan.model, optimizer, plan.device, scaler, schedule, recipe.label_smoothing, recipe.seed
-        )
+        return loop.Trainer(plan.model, optimizer, plan.device, scaler, schedule, recipe.label_smoothing, recipe.seed)
 
     def _restore(self, optimizer: Optimizer, scaler: torch.amp.GradScaler | None) -> None:
         assert self.state is not None
@@ -119,14 +122,24 @@ class Runner:
             tally = self._train_epoch(trainer, stage, train)
             figures = Tally(self.plan.dataset.classes)
             with self.reporter.progress("validating", len(val)) as advance:
-                loop.evaluate(
-                    trainer.model, val.epoch(0), figures, self.plan.device, lambda: advance("")
-                )
+                loop.evaluate(trainer.model, val.epoch(0), figures, self.plan.device, lambda: advance(""))
             self.latest = figures.metrics()
+            self._check_finite(trainer)
             self.at.epoch += 1
             self.at.stage_epoch += 1
             self.at.step_in_epoch, self.at.tally = 0, None
             self._end_epoch(trainer, tally.metrics(), self.latest, time.monotonic() - began)
+
+    def _check_finite(self, trainer: loop.Trainer) -> None:
+        """A step can spoil the weights without a loss that shows it; the validation after it does."""
+        assert self.latest is not None
+        if not math.isfinite(self.latest.loss):
+            rate = max(group["lr"] for group in trainer.optimizer.param_groups)
+            raise NumericsError(
+                f"the loss is {self.latest.loss} on the validation pictures after step {self.at.step}; the checkpoints"
+                " of before are kept.",
+                f"the learning rate was {rate:.3g}: try a smaller --lr",
+            )
 
     def _train_epoch(self, trainer: loop.Trainer, stage: Stage, train: Any) -> Tally:
         at, plan = self.at, self.plan

@@ -11,7 +11,6 @@ from zoo.registry import spec_of
 from zoo.training.optimizers import Group
 
 
-
 @dataclass(frozen=True)
 class Row:
     """One block, or neighbours that are alike."""
@@ -42,9 +41,7 @@ def rows_of(model: nn.Module, groups: Sequence[Group]) -> list[Row]:
     def state_of(path: str, module: nn.Module) -> _State | None:
         """What all parameters below a path have in common, or None where they differ."""
         names = [join(path, name) for name, _ in module.named_parameters()]
-        states = {
-            (name in rates, rates.get(name), is_under(name, spec.head_prefix)) for name in names
-        }
+        states = {(name in rates, rates.get(name), is_under(name, spec.head_prefix)) for name in names}
         if len(states) != 1:
             return None
         trained, lr, is_head = states.pop()
@@ -60,9 +57,7 @@ def rows_of(model: nn.Module, groups: Sequence[Group]) -> list[Row]:
 _Entry = tuple[str, int, _State]
 
 
-def _collected(
-    module: nn.Module, path: str, state_of: Callable[[str, nn.Module], _State | None]
-) -> Sequence[_Entry]:
+def _collected(module: nn.Module, path: str, state_of: Callable[[str, nn.Module], _State | None]) -> Sequence[_Entry]:
     entries: list[_Entry] = []
     own = list(module.named_parameters(recurse=False))
     for name, parameter in own:
@@ -90,14 +85,18 @@ def _merged(entries: Sequence[_Entry], model: nn.Module) -> list[tuple[Row, bool
     merged: list[tuple[list[str], int, _State]] = []
     for path, count, state in entries:
         parent = path.rpartition(".")[0]
-        if merged and merged[-1][2] == state and merged[-1][0][0].rpartition(".")[0] == parent and (parent or not state.is_head):
+        if (
+            merged
+            and merged[-1][2] == state
+            and merged[-1][0][0].rpartition(".")[0] == parent
+            and (parent or not state.is_head)
+        ):
             names, total, _ = merged[-1]
             merged[-1] = ([*names, path], total + count, state)
         else:
             merged.append(([path], count, state))
     return [
-        (Row(_span(names), count, state.trained, state.norm, state.lr), state.is_head)
-        for names, count, state in merged
+        (Row(_span(names), count, state.trained, state.norm, state.lr), state.is_head) for names, count, state in merged
     ]
 
 

@@ -83,9 +83,7 @@ def unfreeze(model: nn.Module, pattern: str | None = None, *, sample: Tensor | N
     return apply(model, left, observe(model, sample) if left else None, f"all but {pattern}")
 
 
-def apply(
-    model: nn.Module, frozen: Iterable[str], order: RunningOrder | None, policy_text: str
-) -> Frozen:
+def apply(model: nn.Module, frozen: Iterable[str], order: RunningOrder | None, policy_text: str) -> Frozen:
     """Freeze exactly these parameters and hold the modules that belong to them in eval mode."""
     model = unwrapped(model)
     chosen = set(frozen)
@@ -138,9 +136,7 @@ def observe(model: nn.Module, sample: Tensor | None = None) -> RunningOrder:
             )
         parameter = next(model.parameters())
         size = spec.preprocessing.size
-        sample = torch.zeros(
-            1, len(spec.preprocessing.mean), *size, device=parameter.device, dtype=parameter.dtype
-        )
+        sample = torch.zeros(1, len(spec.preprocessing.mean), *size, device=parameter.device, dtype=parameter.dtype)
     return record(model, sample)
 
 

@@ -26,6 +26,7 @@ class EvalHandle:
         self.live = frozenset(live)
 
     def __call__(self, mode: bool = True) -> nn.Module:
+        """What `train` does: nothing to the frozen part, the usual to what is live."""
         for name, part in self.module.named_modules():
             part.training = mode and name in self.live
         return self.module
@@ -37,17 +38,13 @@ def modules_to_hold(model: nn.Module, frozen: Collection[str], fed_frozen: Colle
     These are the modules whose parameters are all frozen, and the parameterless ones among `fed_frozen`,
     those that receive only frozen results. A parameterless module that never ran follows its parent.
     """
-    chosen: list[str] = []
     names = [name for name, _ in model.named_parameters()]
-    for path, module in model.named_modules():
+    chosen = []
+    for path, _ in model.named_modules():
         own = [name for name in names if is_under(name, path)]
-        if own:
-            hold = all(name in frozen for name in own)
-        else:
-            hold = path in fed_frozen
+        hold = all(name in frozen for name in own) if own else path in fed_frozen
         if hold and path:
             chosen.append(path)
-        del module
     return chosen
 
 

@@ -89,7 +89,7 @@ class _Recorder(TorchDispatchMode):
     """Numbers every value; an operation in place makes a new number for the same tensor."""
 
     def __init__(self, order: RunningOrder, parameters: dict[int, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.order = order
         self.parameters = parameters
         self.numbers = WeakIdKeyDictionary()

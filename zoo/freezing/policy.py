@@ -40,9 +40,7 @@ def _frozen_by(model: nn.Module, policy: str, names: Sequence[str], order: Runni
         return []
     if policy == "backbone":
         spec = spec_of(model)
-        return [
-            name for name in names if not is_under(name, spec.head_prefix) and name not in spec.fresh
-        ]
+        return [name for name in names if not is_under(name, spec.head_prefix) and name not in spec.fresh]
     if policy.startswith("until:"):
         return _until(model, policy.removeprefix("until:"), names, order)
     if not policy:
@@ -82,9 +80,7 @@ def match(pattern: str, names: Sequence[str], model: nn.Module, flag: str = "--f
     found = matching(pattern, names)
     if not found:
         hints = [f"near: {listed(_near_patterns(pattern, names))}"] if _near_patterns(pattern, names) else []
-        raise UsageError(
-            f"{flag} {pattern!r} matches no parameter of {_called(model)}.", *hints, _where_to_look(model)
-        )
+        raise UsageError(f"{flag} {pattern!r} matches no parameter of {_called(model)}.", *hints, _where_to_look(model))
     return found
 
 

@@ -1,0 +1,1 @@
+"""Where models come from: torchvision, timm, transformers, the user's own, and checkpoints."""

@@ -74,9 +74,7 @@ def create(values: Mapping[str, Any]) -> nn.Module:
     values = plain(values)
     kind = values.pop("model_type", None)
     if kind not in TYPES:
-        raise UsageError(
-            f"a transformers model of type {kind!r} is no image classifier.", f"types: {', '.join(TYPES)}"
-        )
+        raise UsageError(f"a transformers model of type {kind!r} is no image classifier.", f"types: {', '.join(TYPES)}")
     config = AutoConfig.for_model(kind, **values)
     model: nn.Module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     return model

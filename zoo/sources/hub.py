@@ -130,9 +130,7 @@ def _explained(error: Exception, repository: str, filename: str, offline: bool) 
     return error
 
 
-def _absent(
-    name: str, size: str, url: str, folder: Path, reason: str, repository: str | None = None
-) -> StorageError:
+def _absent(name: str, size: str, url: str, folder: Path, reason: str, repository: str | None = None) -> StorageError:
     what = f"{name} of {repository}" if repository else name
     return StorageError(
         f"the weights {what}{size} are not in the cache {folder} and cannot be downloaded: {reason}.",

@@ -1,0 +1,1 @@
+"""What a run writes down of its figures as it goes."""

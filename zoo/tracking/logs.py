@@ -10,7 +10,19 @@ from typing import Any
 
 from zoo import files
 
-COLUMNS = ("epoch", "stage", "step", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_f1", "val_top5", "seconds")
+COLUMNS = (
+    "epoch",
+    "stage",
+    "step",
+    "lr",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_f1",
+    "val_top5",
+    "seconds",
+)
 
 
 def row_of(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Devices, optimizers, metrics, and the loop that uses them."""

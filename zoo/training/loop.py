@@ -83,7 +83,11 @@ def train_epoch(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterable[Batch], tally: Tally, device: Device, seen: Callable[[], None] | None = None
+    model: nn.Module,
+    batches: Iterable[Batch],
+    tally: Tally,
+    device: Device,
+    seen: Callable[[], None] | None = None,
 ) -> None:
     """Add up the figures of a model in eval mode over the batches; its mode is put back afterwards."""
     was_training = model.training
@@ -101,7 +105,7 @@ def evaluate(
 def to_device(batches: Iterable[Batch], device: Device) -> Iterator[Batch]:
     """The batches on the device; from pinned memory the copy runs beside the computing."""
     for pictures, labels in batches:
-        yield pictures.to(device.device, non_blocking=True), labels.to(device.device, non_blocking=True)
+        yield device.send(pictures), labels.to(device.device, non_blocking=True)
 
 
 def logits_of(output: Any) -> Tensor:

@@ -20,9 +20,7 @@ class Group:
     wd: float
 
 
-def groups_of(
-    model: nn.Module, *, head: Sequence[str], lr: float, backbone_lr: float | None, wd: float
-) -> list[Group]:
+def groups_of(model: nn.Module, *, head: Sequence[str], lr: float, backbone_lr: float | None, wd: float) -> list[Group]:
     """The trained parameters by learning rate and decay; norms and biases do not decay.
 
     `head` are the paths that train with `lr`; everything else takes `backbone_lr` where it is given.
@@ -41,7 +39,12 @@ def optimizer_of(model: nn.Module, groups: Sequence[Group], *, opt: str, momentu
     """AdamW, or SGD with momentum, over these groups."""
     parameters = dict(model.named_parameters())
     given = [
-        {"params": [parameters[name] for name in group.names], "lr": group.lr, "weight_decay": group.wd, "peak": group.lr}
+        {
+            "params": [parameters[name] for name in group.names],
+            "lr": group.lr,
+            "weight_decay": group.wd,
+            "peak": group.lr,
+        }
         for group in groups
     ]
     if opt == "sgd":

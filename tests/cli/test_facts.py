@@ -1,0 +1,245 @@
+"""The commands that tell facts: list, info, summary, recipes, inspect, help and completion."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Command, Result
+
+import zoo
+from zoo import catalog, recipe, registry
+from zoo.cli import COMMANDS
+
+
+def values(result: Result) -> Any:
+    assert (result.code, result.err) == (0, "")
+    return json.loads(result.out)
+
+
+def names(result: Result) -> list[str]:
+    return [f"{each['source']}:{each['name']}" for each in values(result)["models"]]
+
+
+def refusal(result: Result) -> str:
+    assert (result.code, result.out) == (2, "")
+    assert "Traceback" not in result.err
+    assert len(result.err.splitlines()) <= 3
+    return result.err
+
+
+def test_list_prints_an_aligned_row_a_model(zoo_command: Command) -> None:
+    rows = zoo_command("list", "vgg1[16]", "--source", "torchvision").out.splitlines()
+    assert rows == [
+        "source       name  parameters  input      ImageNet top-1",
+        "torchvision  vgg11    132.9 M  224×224    69.0 %",
+        "torchvision  vgg16    138.4 M  224×224    71.6 %",
+    ]
+
+
+def test_list_narrows_by_source_weights_and_size(zoo_command: Command) -> None:
+    assert names(zoo_command("list", "vgg16", "--json")) == ["torchvision:vgg16", "timm:vgg16"]
+    assert names(zoo_command("list", "vgg16", "--source", "timm", "--json")) == ["timm:vgg16"]
+    tagged = names(zoo_command("list", "resnet18*", "--source", "timm", "--pretrained", "--json"))
+    assert "timm:resnet18.a1_in1k" in tagged
+    assert "timm:resnet18" not in tagged
+    small = values(zoo_command("list", "--max-params", "1.3M", "--json"))["models"]
+    assert "squeezenet1_1" in {each["name"] for each in small}
+    assert max(each["parameters"] for each in small) <= 1_300_000
+
+
+@pytest.mark.parametrize("count", ["1300k", "1.3M", "0.0013G", "1300000"])
+def test_a_count_can_be_written_in_several_ways(count: str, zoo_command: Command) -> None:
+    by_unit = names(zoo_command("list", "--max-params", count, "--source", "torchvision", "--json"))
+    assert by_unit == ["torchvision:squeezenet1_0", "torchvision:squeezenet1_1"][-len(by_unit) :] != []
+
+
+@pytest.mark.parametrize(("key", "reverse"), [("name", False), ("params", False), ("accuracy", True)])
+def test_list_sorts(key: str, reverse: bool, zoo_command: Command) -> None:
+    listed = values(zoo_command("list", "--source", "torchvision", "--sort", key, "--json"))["models"]
+    column = [each["parameters" if key == "params" else key] or 0.0 for each in listed]
+    assert column == sorted(column, reverse=reverse)
+    assert listed != values(zoo_command("list", "--source", "torchvision", "--json"))["models"]
+
+
+def test_a_list_without_a_match_is_an_error_for_people_and_empty_for_programs(zoo_command: Command) -> None:
+    assert "no model matches 'nothing'" in refusal(zoo_command("list", "nothing"))
+    assert values(zoo_command("list", "nothing", "--json")) == {"models": []}
+
+
+def test_a_terminal_gets_a_screenful_and_the_count_of_the_rest(tmp_path: Path) -> None:
+    screen, terminal = pty.openpty()
+    environment = {**os.environ, "LINES": "20", "COLUMNS": "100"}
+    done = subprocess.Popen(
+        [sys.executable, "-m", "zoo", "list", "--source", "torchvision"], stdout=terminal, env=environment, cwd=tmp_path
+    )
+    os.close(terminal)
+    assert done.wait(timeout=60) == 0
+    rows = os.read(screen, 100_000).decode().splitlines()
+    os.close(screen)
+    assert len(rows) == 18
+    assert rows[-1] == f"… {len(registry.index('torchvision')['models']) - 16} more; --all shows them, " + (
+        "a glob narrows them: zoo list 'resnet*'"
+    )
+
+
+def test_info_fits_a_screen_and_states_the_facts(zoo_command: Command) -> None:
+    shown = zoo_command("info", "vgg16").out
+    assert len(shown.splitlines()) <= 24
+    for fact in (
+        "torchvision:vgg16\n",
+        "138.4 M (138,357,544)",
+        "224 × 224",
+        "scale to 256 (bilinear, crop), centre 224, mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
+        "classifier.6, 4,096 features (vector)",
+        "features.0 … 28, classifier.0 … 6",
+        "IMAGENET1K_V1 (default) · top-1 71.6 % · 528 MB",
+        "IMAGENET1K_FEATURES · 528 MB",
+    ):
+        assert fact in shown
+
+
+def test_info_gives_programs_the_same(zoo_command: Command) -> None:
+    facts = values(zoo_command("info", "timm:resnet50.tv_in1k", "--json"))
+    assert (facts["source"], facts["parameters"], facts["features"]) == ("timm", 25_557_032, 2048)
+    assert (facts["head_path"], facts["default"]) == ("fc", "tv_in1k")
+    assert facts["preprocessing"]["interpolation"] == "bilinear"
+    assert facts["places"].index("layer1.0") < facts["places"].index("layer4.2") < facts["places"].index("fc")
+    assert "a1_in1k" in facts["weights"]
+
+
+def test_summary_shows_shapes_and_what_a_policy_freezes(zoo_command: Command) -> None:
+    shown = zoo_command("summary", "resnet18", "--freeze", "until:layer3", "--unfreeze", "layer1.*").out
+    rows = {line.split()[0]: line.split() for line in shown.splitlines() if line.startswith("  ") and line[2] != " "}
+    assert rows["layer1"][-1] == "trained"
+    assert rows["layer3"] == ["layer3", "Sequential", "256", "×", "14", "×", "14", "2,099,712", "frozen"]
+    assert rows["fc"] == ["fc", "Linear", "1000", "513,000", "trained"]
+    assert "0 … 1 (2 alike)" in shown
+    assert shown.splitlines()[-1] == "trained 9,054,696 of 11,689,512 (77.5 %)"
+
+
+def test_summary_gives_programs_the_same_as_deep_as_asked(zoo_command: Command) -> None:
+    found = values(zoo_command("summary", "resnet18", "--freeze", "until:layer3", "--depth", "1", "--json"))
+    assert (found["parameters"], found["trained"]) == (11_689_512, 8_906_728)
+    states = {each["path"]: each["state"] for each in found["modules"]}
+    assert (states["layer3"], states["layer4"], states[""]) == ("frozen", "trained", "part")
+    assert max(each["depth"] for each in found["modules"]) == 1
+
+
+def test_summary_refuses_a_policy_that_matches_nothing(zoo_command: Command) -> None:
+    assert "'layer4.*'" in refusal(zoo_command("summary", "resnet18", "--freeze", "layr4.*"))
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of an own model with two checkpoints, the second better."""
+    monkeypatch.setattr(registry, "_registered", {})
+    zoo.register(
+        "tiny",
+        lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 10)),
+        head_path="1",
+        input_size=(2, 2),
+    )
+    model = zoo.load("own:tiny", classes=["ant", "bee"], weights=None)
+    for epoch in (1, 2):
+        folder = tmp_path / "run" / f"epoch-000{epoch}"
+        zoo.save_checkpoint(folder, model, epoch=epoch, metrics={"accuracy": epoch / 4}, progress={"score": epoch})
+    (tmp_path / "run" / "run.toml").touch()
+    return tmp_path / "run"
+
+
+def test_inspect_lists_the_checkpoints_of_a_run(run_folder: Path, zoo_command: Command) -> None:
+    rows = zoo_command("inspect", run_folder).out.splitlines()
+    assert rows[1].split() == ["epoch-0001", "accuracy", "0.250"]
+    assert rows[2].split() == ["epoch-0002", "accuracy", "0.500", "←", "best"]
+    assert values(zoo_command("inspect", run_folder, "--json"))["best"] == str(run_folder / "epoch-0002")
+
+
+def test_inspect_tells_what_is_in_a_checkpoint(run_folder: Path, zoo_command: Command) -> None:
+    shown = zoo_command("inspect", run_folder / "epoch-0001").out
+    for fact in ("own:tiny", "linear, replace, at 1", "2: ant, bee", "2 × 2", "accuracy 0.2500", "model.safetensors"):
+        assert fact in shown
+    facts = values(zoo_command("inspect", run_folder / "epoch-0001", "--json"))
+    assert (facts["classes"], facts["parameters"], facts["epoch"]) == (["ant", "bee"], 26, 1)
+
+
+def test_inspect_names_what_is_damaged(run_folder: Path, zoo_command: Command) -> None:
+    with (run_folder / "epoch-0001" / "model.safetensors").open("r+b") as file:
+        file.truncate(100)
+    result = zoo_command("inspect", run_folder / "epoch-0001")
+    assert result.code == 4
+    assert "damaged: model.safetensors" in result.err
+    assert zoo_command("inspect", run_folder / "epoch-0009").code == 4
+
+
+def test_recipes_are_listed_shown_and_copied(zoo_command: Command, tmp_path: Path) -> None:
+    listed = zoo_command("recipes").out
+    assert all(recipe.find(name).summary in listed for name in catalog.names("recipes"))
+    found = values(zoo_command("recipes", "--json"))["recipes"]
+    assert [each["name"] for each in found] == catalog.names("recipes")
+    text = catalog.text("recipes", "linear-probe")
+    assert zoo_command("recipes", "show", "linear-probe").out == text
+    assert zoo_command("recipes", "copy", "linear-probe", tmp_path / "mine.toml").code == 0
+    assert (tmp_path / "mine.toml").read_text() == text
+    assert zoo_command("recipes", "copy", "fine-tune", tmp_path).code == 0
+    assert recipe.find(str(tmp_path / "fine-tune.toml")) == recipe.find("fine-tune")
+
+
+def test_copying_a_recipe_leaves_a_file_alone(zoo_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("mine")
+    assert "exists already" in refusal(zoo_command("recipes", "copy", "linear-probe", tmp_path / "mine.toml"))
+    assert (tmp_path / "mine.toml").read_text() == "mine"
+    assert "does not end in .toml" in refusal(zoo_command("recipes", "copy", "linear-probe", tmp_path / "mine"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fintune"], "Did you mean 'finetune'?"),
+        (["recipes", "shw"], "Did you mean 'show'?"),
+        (["recipes", "show", "linear-prob"], "near: linear-probe"),
+        (["list", "--sorce", "timm"], "--source"),
+        (["list", "--source", "keras"], "torchvision, timm, hf"),
+        (["list", "--sort", "size"], "'name', 'params', 'accuracy'"),
+        (["list", "--max-params", "many"], "5M, 800k or 25000000"),
+        (["info"], "MODEL"),
+        (["info", "resnet81"], "torchvision:resnet18"),
+        (["info", "hf:nobody/nothing"], "zoo summary hf:nobody/nothing"),
+        (["summary", "vgg61"], "vgg16"),
+        (["summary", "vgg16", "--depth", "0"], "--depth"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_told_in_three_lines_with_what_is_allowed(
+    arguments: list[str], words: str, zoo_command: Command
+) -> None:
+    assert words in refusal(zoo_command(*arguments))
+
+
+def test_debug_shows_where_an_error_comes_from_and_keeps_its_code(zoo_process: Command) -> None:
+    plain = zoo_process("info", "resnet81")
+    told = zoo_process("info", "resnet81", "--debug")
+    assert (plain.code, told.code) == (2, 2)
+    assert plain.err.startswith("error: ")
+    assert told.err.startswith("Traceback")
+    assert told.err.endswith(plain.err)
+
+
+def test_without_arguments_the_help_is_shown(zoo_command: Command) -> None:
+    bare, asked, short = zoo_command(), zoo_command("--help"), zoo_command("-h")
+    assert (bare.code, asked.code, short.code) == (0, 0, 0)
+    assert all(name in bare.out and line in asked.out for name, line in COMMANDS.items())
+    assert short.out == asked.out
+    assert zoo_command("--version").out == f"zoo {zoo.__version__}\n"
+
+
+def test_completion_is_offered_for_the_shell(zoo_process: Command) -> None:
+    script = zoo_process(_ZOO_COMPLETE="source_bash")
+    assert "_ZOO_COMPLETE=complete_bash" in script.out
+    completed = zoo_process(_ZOO_COMPLETE="complete_bash", COMP_WORDS="zoo info timm:resnet1", COMP_CWORD="2")
+    assert "timm:resnet18" in completed.out.split()

@@ -1,0 +1,94 @@
+"""What the tests share: small pictures, the real ones where they lie beside the project, the command line."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+
+# Tests run side by side, and threads that wait for one another on busy cores are slower than one alone.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """Real weights and pictures, beside the project or where ZOO_ASSETS says."""
+    folder = Path(os.environ.get("ZOO_ASSETS", ROOT.parent / "shared"))
+    if not (folder / "data" / "flowers5").is_dir():
+        pytest.skip(f"needs the real weights and pictures, which are not in {folder}; ZOO_ASSETS names their place")
+    return folder
+
+
+def write_pictures(root: Path, counts: dict[str, int], *, size: int = 40, seed: int = 0) -> Path:
+    """A folder a class with pictures in a colour of the class, easy to tell apart, no two alike."""
+    colours = [(220, 40, 40), (40, 200, 60), (50, 70, 220), (220, 200, 40), (200, 60, 200), (60, 200, 200)]
+    chance = random.Random(seed)
+    for number, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for place in range(count):
+            base = colours[number % len(colours)]
+            picture = Image.new("RGB", (size + chance.randrange(9), size + chance.randrange(9)), base)
+            for _ in range(60):
+                spot = chance.randrange(picture.width), chance.randrange(picture.height)
+                picture.putpixel(spot, tuple(chance.randrange(256) for _ in range(3)))
+            picture.save(root / name / f"{place}.png")
+    return root
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two classes, ten pictures each."""
+    return write_pictures(tmp_path / "imgs", {"ant": 10, "bee": 10})
+
+
+@dataclass
+class Result:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def zoo_command(capfd: pytest.CaptureFixture[str]) -> Command:
+    """The command line within this process."""
+
+    def call(*arguments: object) -> Result:
+        from zoo.cli import run
+
+        capfd.readouterr()
+        code = run([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def zoo_process(tmp_path: Path) -> Command:
+    """The command line in a process of its own, as a person runs it."""
+
+    def call(*arguments: object, cwd: Path = tmp_path, **environment: str) -> Result:
+        done = subprocess.run(
+            [sys.executable, "-m", "zoo", *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call

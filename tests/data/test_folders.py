@@ -1,0 +1,194 @@
+"""Class folders: what is found, how it is split, and what is said where nothing can be trained."""
+
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import write_pictures
+from zoo.data.folders import Dataset, find_dataset, find_labelled, from_json, pictures_of, to_json
+from zoo.errors import CheckpointError, DataError, UsageError
+
+
+def names(pictures: tuple, root: Path) -> list[str]:
+    return [each.path.relative_to(root).as_posix() for each in pictures]
+
+
+@pytest.mark.parametrize(("count", "validated"), [(2, 1), (3, 1), (5, 1), (7, 1), (8, 2), (10, 2), (13, 3), (25, 5)])
+def test_a_fifth_of_each_class_validates(tmp_path: Path, count: int, validated: int) -> None:
+    root = write_pictures(tmp_path, {"ant": count, "bee": 10})
+    found = find_dataset(root)
+    assert Counter(each.label for each in found.val) == {0: validated, 1: 2}
+    assert Counter(each.label for each in found.train) == {0: count - validated, 1: 8}
+    assert set(names(found.train, root)).isdisjoint(names(found.val, root))
+
+
+def test_the_split_depends_on_the_seed_and_the_class_alone(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 20, "bee": 20})
+    first = find_dataset(root, seed=0)
+    assert find_dataset(root, seed=0) == first
+    assert find_dataset(root, seed=1).val != first.val
+    write_pictures(tmp_path, {"cow": 5})
+    with_a_third = find_dataset(root, seed=0)
+    assert [each for each in names(with_a_third.val, root) if "cow" not in each] == names(first.val, root)
+
+
+def test_a_class_too_small_to_split_is_said(tmp_path: Path) -> None:
+    found = find_dataset(write_pictures(tmp_path, {"ant": 1, "bee": 5}))
+    assert Counter(each.label for each in found.val) == {1: 1}
+    assert any("too small to split" in note and "ant" in note and "bee" not in note for note in found.notes)
+
+
+def test_nothing_left_to_validate_is_an_error(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 1, "bee": 1})
+    with pytest.raises(DataError, match="no picture for validation"):
+        find_dataset(root)
+
+
+def test_classes_and_files_come_in_natural_order(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"10 cow": 12, "9 bee": 2, "a": 2, "²": 2})
+    found = find_dataset(root)
+    assert found.classes[:2] == ("9 bee", "10 cow")
+    assert set(found.classes[2:]) == {"a", "²"}
+    cows = [int(each.path.stem) for each in found.train if each.label == 1]
+    assert cows == sorted(cows)
+
+
+def test_nested_folders_belong_to_their_class(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 2, "ant/wings/more": 3, "bee": 2})
+    assert find_dataset(root).counts() == {"ant": 5, "bee": 2}
+
+
+def test_hidden_files_and_system_folders_are_not_seen(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 3, "bee": 3, ".git": 2, "__MACOSX": 2, "ant/.cache": 2, "ant/__MACOSX": 1})
+    shutil.copy(root / "ant" / "0.png", root / "ant" / "._0.png")
+    (root / "ant" / "Thumbs.db").write_bytes(b"x")
+    found = find_dataset(root)
+    assert found.counts() == {"ant": 3, "bee": 3}
+    assert found.notes == ()
+
+
+def test_files_that_are_no_pictures_are_told(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 3, "bee": 3})
+    (root / "bee" / "notes.txt").write_text("hello")
+    (note,) = find_dataset(root).notes
+    assert "notes.txt" in note
+
+
+def test_folders_train_and_val_are_used_as_they_are(tmp_path: Path) -> None:
+    for folder in ("val", "valid", "validation"):
+        root = write_pictures(tmp_path / folder, {"train/ant": 3, "train/bee": 4, f"{folder}/ant": 2})
+        found = find_dataset(root)
+        assert found.classes == ("ant", "bee")
+        assert (len(found.train), len(found.val)) == (7, 2)
+        assert any(note == f"{folder}/ has no picture of bee" for note in found.notes)
+
+
+def test_train_without_val_is_split(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"train/ant": 10, "train/bee": 10, "test/ant": 3})
+    found = find_dataset(root)
+    assert (len(found.train), len(found.val)) == (16, 4)
+    assert all("train" in each.path.parts for each in found.val)
+
+
+def test_a_class_in_val_that_train_lacks_is_an_error(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"train/ant": 2, "train/bee": 2, "val/ant": 1, "val/cow": 1})
+    with pytest.raises(DataError, match=r"val has classes that .*train lacks: cow"):
+        find_dataset(root)
+
+
+def test_classes_are_chosen_ordered_and_counted(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 2, "bee": 3, "cow": 4})
+    chosen = find_dataset(root, classes=["cow", "ant"])
+    assert chosen.classes == ("cow", "ant")
+    assert chosen.counts() == {"cow": 4, "ant": 2}
+    assert find_dataset(root, classes=3).classes == ("ant", "bee", "cow")
+    with pytest.raises(UsageError, match=r"--classes is 2, and .* has 3 classes: ant, bee, cow"):
+        find_dataset(root, classes=2)
+    with pytest.raises(UsageError, match="--classes names dog"):
+        find_dataset(root, classes=["ant", "dog"])
+    with pytest.raises(UsageError, match="twice"):
+        find_dataset(root, classes=["ant", "bee", "ant"])
+
+
+def test_an_empty_class_folder_is_an_error_unless_other_classes_are_chosen(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 2, "bee": 2, "cow": 0})
+    with pytest.raises(DataError, match="no picture in cow"):
+        find_dataset(root)
+    assert find_dataset(root, classes=["ant", "bee"]).classes == ("ant", "bee")
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [({}, "nothing that could be a class"), ({"ant": 4}, "one class, 'ant'"), ({".": 4}, "no class folders")],
+)
+def test_a_folder_without_two_classes_is_an_error(tmp_path: Path, counts: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        find_dataset(write_pictures(tmp_path, counts))
+
+
+def test_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "imgs").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"there is no folder .*img(?s:.)*near: imgs"):
+        find_dataset(tmp_path / "img")
+    with pytest.raises(DataError, match="is a file, not a folder"):
+        find_dataset(tmp_path / "file")
+
+
+def test_a_dataset_survives_being_written_down(tmp_path: Path) -> None:
+    found = find_dataset(write_pictures(tmp_path, {"ant": 5, "bee": 5}))
+    values = json.loads(json.dumps(to_json(found, seed=0)))
+    again = from_json(values, "data.json")
+    assert (again.train, again.val, again.classes) == (found.train, found.val, found.classes)
+
+
+@pytest.mark.parametrize("row", [["../x.png", 0], ["/etc/passwd", 0], ["ant/0.png", 2], ["ant/0.png", -1]])
+def test_a_list_that_leads_out_of_its_root_is_refused(tmp_path: Path, row: list[object]) -> None:
+    values = to_json(find_dataset(write_pictures(tmp_path, {"ant": 5, "bee": 5})), seed=0)
+    with pytest.raises(CheckpointError, match="no list of data"):
+        from_json({**values, "train": [row]}, "data.json")
+
+
+def test_pictures_that_are_gone_are_told(tmp_path: Path) -> None:
+    found = find_dataset(write_pictures(tmp_path, {"ant": 5, "bee": 5}))
+    found.train[0].path.unlink()
+    with pytest.raises(DataError, match=re.escape(str(found.train[0].path))):
+        from_json(to_json(found, seed=0), "data.json")
+
+
+def test_a_split_to_evaluate_is_found(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"train/ant": 4, "val/ant": 3, "val/bee": 3, "test/bee": 2})
+
+    def found(split: str | None = None) -> tuple[Dataset, str]:
+        return find_labelled(root, ["ant", "bee"], split)
+
+    assert Counter(each.label for each in found()[0].val) == {1: 2}
+    assert found()[1] == str(root / "test")
+    assert len(found("val")[0].val) == 6
+    with pytest.raises(DataError, match="no folder extra/"):
+        found("extra")
+    with pytest.raises(DataError, match=r"the checkpoint does not know.*: bee"):
+        find_labelled(root, ["ant", "cow"])
+
+
+def test_pictures_are_named_by_files_folders_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_pictures(tmp_path, {"ant": 11, "bee": 1})
+    monkeypatch.chdir(root)
+    ants = pictures_of([str(root / "ant")])
+    assert [each.stem for each in ants] == [str(number) for number in range(11)]
+    assert pictures_of(["bee/0.png", "./b*/*.png", "bee"]) == [Path("bee/0.png")]
+    assert len(pictures_of([str(root / "*" / "?.png")])) == 11
+
+
+def test_names_that_mean_no_picture_are_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty has no picture"):
+        pictures_of([str(tmp_path / "empty")])
+    for absent in ("none.jpg", "*.png"):
+        with pytest.raises(DataError, match="there is no such"):
+            pictures_of([os.fspath(tmp_path / absent)])

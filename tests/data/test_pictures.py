@@ -1,0 +1,153 @@
+"""Reading one picture in any form, and saying what is wrong with those that cannot be read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import pytest
+from PIL import Image
+
+from zoo.data.pictures import Problem, find_problems, read_picture
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def halves(left: tuple[int, ...], right: tuple[int, ...], mode: str = "RGB") -> Image.Image:
+    """A picture 8 wide and 4 high, its left half in one colour and its right half in another."""
+    picture = Image.new(mode, (8, 4), left)
+    picture.paste(right, (4, 0, 8, 4))
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "first", "last"),
+    [
+        (1, (8, 4), RED, BLUE),
+        (2, (8, 4), BLUE, RED),
+        (3, (8, 4), BLUE, RED),
+        (6, (4, 8), RED, BLUE),
+        (8, (4, 8), BLUE, RED),
+    ],
+)
+def test_a_picture_stands_the_right_way_up(
+    tmp_path: Path, orientation: int, size: tuple[int, int], first: tuple[int, ...], last: tuple[int, ...]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    halves(RED, BLUE).save(tmp_path / "a.png", exif=exif)
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.size == size
+    assert picture.getpixel((0, 0)) == first
+    assert picture.getpixel((size[0] - 1, size[1] - 1)) == last
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, suffix: str) -> None:
+    values = numpy.array([[0, 257, 257 * 100, 65535]], dtype=numpy.uint16)
+    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
+    read = numpy.asarray(read_picture(tmp_path / f"a.{suffix}"))
+    assert read[0, :, 0].tolist() == [0, 1, 100, 255]
+    assert (read == read[:, :, :1]).all()
+
+
+def test_floating_point_values_fill_the_range(tmp_path: Path) -> None:
+    Image.fromarray(numpy.array([[-1.0, 0.0, 1.0]], dtype=numpy.float32)).save(tmp_path / "a.tif")
+    assert numpy.asarray(read_picture(tmp_path / "a.tif"))[0, :, 0].tolist() == [0, 127, 255]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_becomes_white(tmp_path: Path, mode: str) -> None:
+    if mode == "P":
+        picture = halves(RED, BLUE).convert("P", palette=Image.Palette.ADAPTIVE)
+        picture.save(tmp_path / "a.png", transparency=picture.getpixel((0, 0)))
+    else:
+        halves((255, 0, 0, 0), (0, 0, 255, 255), "RGBA").convert(mode).save(tmp_path / "a.png")
+    read = read_picture(tmp_path / "a.png")
+    assert read.getpixel((0, 0)) == WHITE
+    assert read.getpixel((7, 0)) == ((29, 29, 29) if mode == "LA" else BLUE)
+
+
+def test_half_transparency_is_mixed_with_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (0, 0, 0, 128)).save(tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png").getpixel((0, 0)) == (127, 127, 127)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "jpg"), ("1", "png"), ("CMYK", "jpg"), ("P", "gif"), ("RGB", "webp")]
+)
+def test_every_kind_of_picture_is_read_as_rgb(tmp_path: Path, mode: str, suffix: str) -> None:
+    Image.new("RGB", (6, 5), WHITE).convert(mode).save(tmp_path / f"a.{suffix}")
+    read = read_picture(tmp_path / f"a.{suffix}")
+    assert (read.mode, read.size) == ("RGB", (6, 5))
+    assert all(channel >= 250 for channel in read.getpixel((3, 3)))
+
+
+def test_a_picture_is_told_by_its_content_not_by_its_suffix(tmp_path: Path) -> None:
+    halves(RED, BLUE).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert find_problems([tmp_path / "a.jpg"]) == []
+    assert read_picture(tmp_path / "a.jpg").getpixel((0, 0)) == RED
+
+
+def text(path: Path) -> None:
+    path.write_text("this is a note, grüße\n")
+
+
+def page(path: Path) -> None:
+    path.write_text("<html>404 not found</html>")
+
+
+def binary(path: Path) -> None:
+    path.write_bytes(bytes(range(256)))
+
+
+def document(path: Path) -> None:
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+
+
+def short(path: Path) -> None:
+    Image.effect_noise((90, 90), 50).save(path, "JPEG")
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def link(path: Path) -> None:
+    path.symlink_to("nowhere.jpg")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (text, "a text file, not a picture"),
+        (page, "a text file, not a picture"),
+        (document, "a text file, not a picture"),
+        (binary, "not a picture that can be read"),
+        (short, "cut off after 1,000 bytes"),
+        (Path.touch, "empty"),
+        (os.mkfifo, "not an ordinary file"),
+        (Path.mkdir, "not an ordinary file"),
+        (link, "gone"),
+    ],
+)
+def test_what_cannot_be_read_is_listed_with_its_reason(
+    tmp_path: Path, make: Callable[[Path], object], reason: str
+) -> None:
+    good, bad = tmp_path / "good.png", tmp_path / "bad.jpg"
+    halves(RED, BLUE).save(good)
+    make(bad)
+    seen: list[None] = []
+    assert find_problems([good, bad, good], lambda: seen.append(None)) == [Problem(bad, reason)]
+    assert len(seen) == 3
+
+
+def test_a_picture_with_too_many_pixels_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves(RED, BLUE).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert find_problems([tmp_path / "a.png"]) == [Problem(tmp_path / "a.png", "too many pixels")]
+
+
+def test_reading_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    halves(RED, BLUE).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes(), (tmp_path / "a.png").stat().st_mtime_ns
+    read_picture(tmp_path / "a.png")
+    assert ((tmp_path / "a.png").read_bytes(), (tmp_path / "a.png").stat().st_mtime_ns) == before

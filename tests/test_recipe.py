@@ -1,0 +1,173 @@
+"""Recipes: read, checked all at once, overridden, and written so that they repeat a run."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo import catalog, recipe
+from zoo.errors import UsageError
+from zoo.recipe import Recipe, Stage
+
+TWO_STAGES = Recipe(stages=(Stage(freeze="backbone", epochs=4), Stage(epochs=6, lr=2e-4)), name="two")
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        recipe.parse(text, "mine.toml", "mine")
+    return str(caught.value)
+
+
+def refusal(given: dict[str, Any], base: Recipe = TWO_STAGES) -> str:
+    with pytest.raises(UsageError) as caught:
+        recipe.override(base, given)
+    return str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once_with_near_matches() -> None:
+    text = 'bacth-size = 8\nopt = "adam"\nwd = -1\nkeep = "worst"\n[[stages]]\nfreze = "none"\nepochs = 1.5\n'
+    assert complaint(text).split("\n  ") == [
+        "the recipe mine.toml has 8 mistakes:",
+        "bacth-size is unknown; near: batch-size",
+        "opt is 'adam'; it takes adamw, sgd",
+        "wd is -1; it must be 0 or more",
+        "keep is 'worst'; it takes best, last and every:N, separated by commas",
+        "stages.0.freze is unknown; near: freeze, unfreeze",
+        "stages.0.epochs is 1.5; it takes a whole number",
+        "stages.0 needs 'freeze'",
+        "stages.0 needs 'lr'",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "stages = 3", "stages = []", "stages = [1]"])
+def test_a_recipe_needs_a_stage(text: str) -> None:
+    assert "it needs at least one [[stages]]" in complaint(text)
+
+
+def test_a_key_at_the_wrong_level_is_told_where_it_belongs() -> None:
+    text = complaint('lr = 1.0\n[[stages]]\nfreeze = "none"\nepochs = 1\nlr = 1.0\nopt = "sgd"\n')
+    assert "lr belongs to a stage" in text
+    assert "stages.0.opt belongs to the whole recipe" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("epochs", 0, "it must be 1 or more"),
+        ("epochs", True, "it takes a whole number"),
+        ("lr", 0, "it must be above 0"),
+        ("lr", float("nan"), "it takes a finite number"),
+        ("lr", float("inf"), "it takes a finite number"),
+        ("lr", "fast", "it takes a number"),
+        ("label-smoothing", 1.5, "it must be 1 or less"),
+        ("sched", "step", "it takes cosine, constant"),
+        ("classes", "ant,bee", "it takes a list of names"),
+        ("classes", [1, 2], "it takes a list of names"),
+        ("allow-partial", 1, "it takes true or false"),
+        ("epoch", 3, "near: epochs"),
+        ("zzz", 3, "keys: "),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused(key: str, value: object, words: str) -> None:
+    text = refusal({key: value})
+    assert text.startswith(key)
+    assert words in text
+
+
+def test_all_mistakes_of_flags_are_told_at_once() -> None:
+    text = refusal({"lr": -1, "keep": "worst", "augment": "heavy"})
+    assert text.startswith("3 mistakes:")
+    assert all(f"\n  {key} is " in text for key in ("lr", "keep", "augment"))
+
+
+def test_a_stage_key_is_set_in_every_stage_or_in_one() -> None:
+    assert [stage.lr for stage in recipe.override(TWO_STAGES, {"lr": 0.5}).stages] == [0.5, 0.5]
+    assert [stage.lr for stage in recipe.override(TWO_STAGES, {"stages.1.lr": 0.5}).stages] == [1e-3, 0.5]
+
+
+@pytest.mark.parametrize("key", ["freeze", "unfreeze"])
+def test_what_differs_between_stages_needs_the_stage(key: str) -> None:
+    assert f"set stages.0.{key} or another" in refusal({key: "features.*"})
+    assert getattr(recipe.override(TWO_STAGES, {f"stages.0.{key}": "a.*"}).stages[0], key) == "a.*"
+
+
+@pytest.mark.parametrize("key", ["stages.2.lr", "stages.x.lr", "stages.0.opt", "stages.0", "stages.².lr"])
+def test_a_stage_that_is_not_there_is_told(key: str) -> None:
+    assert "stages go from 0 to 1" in refusal({key: 1})
+
+
+@pytest.mark.parametrize(
+    ("total", "parts", "expected"),
+    [(20, (4, 6), [8, 12]), (2, (1, 100), [1, 1]), (7, (1, 1, 1), [3, 2, 2]), (3, (50, 1, 1), [1, 1, 1])],
+)
+def test_epochs_are_shared_out_in_proportion(total: int, parts: tuple[int, ...], expected: list[int]) -> None:
+    base = Recipe(stages=tuple(Stage(epochs=part) for part in parts))
+    shared = recipe.override(base, {"epochs": total})
+    assert [stage.epochs for stage in shared.stages] == expected
+    assert shared.epochs == total
+
+
+def test_fewer_epochs_than_stages_are_refused() -> None:
+    assert "the recipe has 2 stages of at least one epoch" in refusal({"epochs": 1})
+
+
+def test_overriding_changes_nothing_else_and_remembers_what_was_given() -> None:
+    changed = recipe.override(TWO_STAGES, {"batch-size": 8})
+    assert changed == dataclasses.replace(TWO_STAGES, batch_size=8)
+    assert recipe.override(changed, {"lr": 1.0}).flags == ("batch-size", "lr")
+    assert TWO_STAGES.batch_size == 32
+
+
+@pytest.mark.parametrize("keep", ["best", "last", "best,last", "every:5", "best, every:2"])
+def test_keep_takes_best_last_and_every_so_many(keep: str) -> None:
+    assert recipe.override(TWO_STAGES, {"keep": keep}).keep == keep
+
+
+@pytest.mark.parametrize("keep", ["", "all", "every", "every:0", "every:-1", "every:x", "best:2", "best,,last"])
+def test_keep_takes_nothing_else(keep: str) -> None:
+    assert "best, last and every:N" in refusal({"keep": keep})
+
+
+def test_the_policy_suggests_the_recipe() -> None:
+    assert recipe.resolve(None, {"freeze": "backbone"}).name == "linear-probe"
+    assert recipe.resolve(None, {"freeze": "until:layer3", "lr": None}).name == "fine-tune"
+    assert recipe.resolve("probe-then-fine-tune", {}).epochs == 10
+
+
+@pytest.mark.parametrize("name", catalog.names("recipes"))
+def test_a_preset_says_what_it_is_good_for_and_how_it_is_run(name: str) -> None:
+    assert recipe.find(name).summary
+    assert catalog.text("recipes", name).startswith(f"# zoo finetune resnet18 --recipe {name} ")
+
+
+@pytest.mark.parametrize("name", catalog.names("recipes"))
+def test_what_a_run_writes_down_gives_the_same_recipe_again(name: str, tmp_path: Path) -> None:
+    given = {"model": "timm:resnet18", "classes": ["ant", "bee\n", 'c"d'], "dropout": 0.5, "seed": 3, "lr": 1e-30}
+    resolved = recipe.resolve(name, given)
+    (tmp_path / "run.toml").write_text(recipe.to_toml(resolved, "zoo finetune"), encoding="utf-8")
+    again = recipe.find(str(tmp_path / "run.toml"))
+    assert again == resolved
+    assert again.name == name
+
+
+def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"near: linear-probe(?s:.*)recipes: fine-tune, linear-probe"):
+        recipe.find("linear-prob")
+    with pytest.raises(UsageError, match=r"there is no recipe .*mine\.toml(?s:.*)recipes: fine-tune"):
+        recipe.find(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize("content", [b"lr == 3", b"\x89PNG\r\n\x1a\n\xff"])
+def test_a_file_that_is_no_recipe_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(content)
+    with pytest.raises(UsageError, match=r"the recipe .*mine\.toml is no (TOML|text)"):
+        recipe.find(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.5", 0.5), ("3", 3), ("true", True), ("cosine", "cosine"), ('["a", "b"]', ["a", "b"]), ("a = b", "a = b")],
+)
+def test_a_value_of_the_command_line_means_what_it_would_in_the_file(text: str, value: object) -> None:
+    assert recipe.value_of(text) == value

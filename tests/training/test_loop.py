@@ -1,0 +1,156 @@
+"""One epoch of training and one pass of evaluation, on a model small enough to follow."""
+
+import contextlib
+import random
+from collections.abc import Callable
+
+import numpy
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo import seeding
+from zoo.errors import NumericsError
+from zoo.training import loop
+from zoo.training.devices import Device
+from zoo.training.metrics import Tally
+
+CPU = Device(torch.device("cpu"), None)
+
+
+def batches(count: int = 3) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(4, 3, 2, 2, generator=generator), torch.randint(2, (4,), generator=generator))
+        for _ in range(count)
+    ]
+
+
+def model_of(dropout: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(12, 2))
+
+
+def trainer_of(
+    model: nn.Module,
+    *,
+    lr: float = 0.1,
+    smoothing: float = 0.0,
+    seed: int = 0,
+    schedule: Callable[[int], float] = lambda _: 1.0,
+) -> loop.Trainer:
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "lr": lr, "peak": lr}])
+    return loop.Trainer(model, optimizer, CPU, None, schedule, smoothing, seed)
+
+
+def train(trainer: loop.Trainer, given: list[tuple[Tensor, Tensor]], *, step: int = 0, stage_step: int = 0) -> Tally:
+    tally = Tally(["ant", "bee"])
+    done = loop.train_epoch(trainer, given, tally, step=step, stage_step=stage_step, seen=lambda _: True)
+    assert done == len(given)
+    return tally
+
+
+def test_a_step_is_that_of_plain_pytorch() -> None:
+    model, plain = model_of(), model_of()
+    train(trainer_of(model, smoothing=0.2), batches())
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    for pictures, labels in batches():
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(plain(pictures), labels, label_smoothing=0.2).backward()
+        optimizer.step()
+    for mine, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_the_rate_of_a_step_is_that_of_the_stage() -> None:
+    asked: list[int] = []
+    trainer = trainer_of(model_of(), schedule=lambda step: asked.append(step) or 0.5)  # type: ignore[func-returns-value]
+    train(trainer, batches(), step=100, stage_step=7)
+    assert asked == [7, 8, 9]
+    assert trainer.optimizer.param_groups[0]["lr"] == 0.05
+
+
+def test_a_step_is_seeded_by_its_number_in_the_run() -> None:
+    def weights(step: int, seed: int = 0, noise: int = 0) -> Tensor:
+        model = model_of(dropout=0.5)
+        torch.manual_seed(noise)
+        train(trainer_of(model, seed=seed), batches(1), step=step)
+        return model[2].weight.detach()
+
+    assert torch.equal(weights(5), weights(5, noise=1))
+    assert not torch.equal(weights(5), weights(6))
+    assert not torch.equal(weights(5), weights(5, seed=1))
+
+
+def test_steps_done_apart_are_those_done_together() -> None:
+    together, apart = model_of(dropout=0.5), model_of(dropout=0.5)
+    train(trainer_of(together), batches())
+    trainer = trainer_of(apart)
+    train(trainer, batches()[:1], step=0)
+    train(trainer, batches()[1:], step=1, stage_step=1)
+    assert torch.equal(together[2].weight, apart[2].weight)
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_change() -> None:
+    model = model_of()
+    given = batches()
+    given[1][0][0, 0] = float("nan")
+    trainer, tally, seen = trainer_of(model, lr=0.125), Tally(["ant", "bee"]), []
+    good = model_of()
+    train(trainer_of(good, lr=0.125), given[:1])
+    with pytest.raises(NumericsError, match=r"the loss is nan at step 11(?s:.)*learning rate was 0\.125") as raised:
+        loop.train_epoch(trainer, given, tally, step=10, stage_step=0, seen=lambda loss: seen.append(loss) or True)  # type: ignore[func-returns-value]
+    assert raised.value.exit_code == 6
+    assert len(seen) == 1
+    assert torch.equal(model[2].weight, good[2].weight)
+
+
+def test_label_smoothing_changes_the_loss_as_its_definition_says() -> None:
+    given = batches(1)
+    plain, smooth = (train(trainer_of(model_of(), smoothing=share), given).metrics().loss for share in (0.0, 0.3))
+    log_shares = model_of()(given[0][0]).log_softmax(dim=1)
+    assert plain == pytest.approx(-log_shares[range(4), given[0][1]].mean().item())
+    assert smooth == pytest.approx(0.7 * plain - 0.3 * log_shares.mean().item())
+
+
+def test_an_epoch_ends_when_it_is_told_to() -> None:
+    tally = Tally(["ant", "bee"])
+    assert loop.train_epoch(trainer_of(model_of()), batches(), tally, step=0, stage_step=0, seen=lambda _: False) == 1
+    assert tally.count == 4
+
+
+def test_evaluation_changes_nothing_and_puts_the_mode_back() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Dropout(0.9), nn.Linear(12, 2)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    tallies = [Tally(["ant", "bee"]), Tally(["ant", "bee"])]
+    for tally in tallies:
+        loop.evaluate(model, batches(), tally, CPU)
+    assert tallies[0].metrics() == tallies[1].metrics()
+    assert tallies[0].count == 12
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
+    assert model[0].training
+    model.eval()
+    loop.evaluate(model, batches(), Tally(["ant", "bee"]), CPU)
+    assert not model.training
+
+
+def test_random_states_are_kept_around_what_seeds_them() -> None:
+    def states() -> tuple[object, ...]:
+        return torch.get_rng_state().tolist(), numpy.random.get_state()[1].tolist(), random.getstate()
+
+    before = states()
+    with contextlib.suppress(KeyError), loop.random_state_kept():
+        loop.seed_everything(seeding.derive(3))
+        assert states() != before
+        raise KeyError
+    assert states() == before
+
+
+def test_seeding_reaches_every_generator() -> None:
+    with loop.random_state_kept():
+        drawn = []
+        for _ in range(2):
+            loop.seed_everything(2**40 + 1)
+            drawn.append((torch.rand(1).item(), numpy.random.rand(), random.random()))
+    assert drawn[0] == drawn[1]

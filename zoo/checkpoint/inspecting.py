@@ -1,0 +1,65 @@
+"""What is in a checkpoint or a run, as plain values."""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from zoo import files
+from zoo.checkpoint import reading
+
+
+def of_run(folder: Path) -> dict[str, Any] | None:
+    """The complete checkpoints of a run, or None when the folder is no run."""
+    if not (folder / "run.toml").is_file():
+        return None
+    best = reading.best_of(folder)
+    return {
+        "run": str(folder),
+        "best": str(best) if best else None,
+        "checkpoints": [
+            {
+                "name": each.folder.name,
+                "folder": str(each.folder),
+                "epoch": each.position[0],
+                "metrics": each.training["metrics"],
+            }
+            for each in reading.checkpoints_of(folder)
+        ],
+    }
+
+
+def of_checkpoint(folder: Path) -> dict[str, Any]:
+    """A checkpoint's facts; raises CheckpointError when it is damaged or is none."""
+    reading.verify(folder)
+    config = reading.read_config(folder)
+    training = reading.read_json(folder / "training.json")
+    manifest = files.read_manifest(folder)
+    spec = config.spec
+    head = spec.head if spec else None
+    with safe_open(folder / "model.safetensors", "pt") as tensors:
+        shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
+    return {
+        "folder": str(folder),
+        "model": spec.full_name if spec else "unknown to zoo",
+        "model_class": config.model_class,
+        "weights": spec.weights if spec else None,
+        "head": f"{head.preset}, {head.mode}, at {head.path}" if head else "the library's own",
+        "classes": list(config.classes),
+        "input": list(spec.preprocessing.size) if spec else None,
+        "parameters": sum(_product(shape) for shape in shapes),
+        "frozen": len(training["frozen"]["parameters"]),
+        "epoch": training["epoch"],
+        "metrics": training["metrics"],
+        "optimizer": training["optimizer"]["class"] if training["optimizer"] else None,
+        "versions": training["versions"],
+        "files": {name: facts["size"] for name, facts in manifest["files"].items()},
+        "rebuild": list(config.rebuild),
+    }
+
+
+def _product(shape: list[int]) -> int:
+    product = 1
+    for edge in shape:
+        product *= edge
+    return product

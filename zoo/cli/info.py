@@ -1,0 +1,102 @@
+"""`zoo info`: what is known about a model, without loading it."""
+
+import dataclasses
+from typing import Annotated, Any
+
+import typer
+
+from zoo import registry
+from zoo.cli.completion import model_names
+from zoo.errors import UsageError
+from zoo.names import near_hint
+
+app = typer.Typer()
+
+
+@app.command(epilog="zoo info vgg16 · zoo info timm:resnet50.a1_in1k")
+def info(
+    name: Annotated[str, typer.Argument(help="A model's name.", metavar="MODEL", autocompletion=model_names)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+) -> None:
+    """Tell what is known about a model: size, input, head, places to freeze up to, weights."""
+    source, plain = registry.find(name)
+    entry = registry.entry(source, plain)
+    if entry is None:
+        raise UsageError(
+            f"{source}:{plain} is not in the index, so nothing is known before it is loaded.",
+            *near_hint(plain, registry.index(source)["models"]),
+            f"zoo summary {source}:{plain} loads it and looks",
+        )
+    if as_json:
+        from zoo.cli.output import print_json
+
+        print_json(_values(entry))
+        return
+    for line in _lines(entry):
+        typer.echo(line)
+
+
+def _lines(entry: registry.Entry) -> list[str]:
+    from zoo.cli.output import count
+
+    known = entry.preprocessing
+    lines = [
+        entry.full_name,
+        f"  parameters     {count(entry.parameters)} ({entry.parameters:,})",
+        f"  input          {known.size[0]} × {known.size[1]}{', no other size' if entry.fixed_size else ''}",
+        f"  preprocessing  scale to {known.resize[0]} ({known.interpolation}, {known.fit}), centre {known.size[0]},"
+        f" mean {_numbers(known.mean)}, std {_numbers(known.std)}",
+        f"  head           {entry.head_path or '–'}"
+        + (f", {entry.features:,} features ({entry.kind})" if entry.features else ""),
+        f"  freeze until   {_folded(entry.places)}",
+    ]
+    if entry.refused:
+        lines.append(f"  cannot be fine-tuned: {entry.refused}")
+    if not entry.weights:
+        lines.append("  weights        none; it starts from random values with --weights none")
+    for number, (tag, facts) in enumerate(entry.weights.items()):
+        label = "weights" if not number else ""
+        chosen = " (default)" if tag == entry.default else ""
+        lines.append(f"  {label:<14} {tag}{chosen}{_stated(facts)}")
+    return lines
+
+
+def _stated(facts: Any) -> str:
+    parts = []
+    if "accuracy" in facts:
+        parts.append(f"top-1 {facts['accuracy']:.1f} %")
+    if "mb" in facts:
+        parts.append(f"{facts['mb']:.0f} MB")
+    if "licence" in facts:
+        parts.append(str(facts["licence"]))
+    return "".join(f" · {part}" for part in parts)
+
+
+def _folded(places: tuple[str, ...]) -> str:
+    """Places in running order, neighbours that differ in their last number as one."""
+    groups: list[list[str]] = []
+    for place in places:
+        stem, _, last = place.rpartition(".")
+        if (
+            groups
+            and last.isdigit()
+            and groups[-1][-1].rpartition(".")[0] == stem
+            and groups[-1][-1].rpartition(".")[2].isdigit()
+        ):
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    parts = [group[0] if len(group) == 1 else f"{group[0]} … {group[-1].rpartition('.')[2]}" for group in groups]
+    return ", ".join(parts) or "–"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def _values(entry: registry.Entry) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(entry),
+        "weights": {tag: dict(facts) for tag, facts in entry.weights.items()},
+    }

@@ -1,0 +1,112 @@
+"""`zoo list`: the models there are."""
+
+import enum
+import re
+import shutil
+import sys
+from typing import Annotated
+
+import typer
+
+from zoo import registry
+from zoo.errors import UsageError
+
+app = typer.Typer()
+
+
+class Sort(enum.StrEnum):
+    """What a list is ordered by."""
+
+    name = "name"
+    params = "params"
+    accuracy = "accuracy"
+
+
+@app.command("list", epilog="zoo list 'resnet*' --source timm --pretrained · zoo list --max-params 5M --sort accuracy")
+def list_command(
+    pattern: Annotated[
+        str, typer.Argument(help="A glob in quotes, over names with or without their source.", metavar="GLOB")
+    ] = "*",
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="torchvision, timm or hf.", metavar="SOURCE", show_default=False),
+    ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Only models with weights, timm's by each set.")
+    ] = False,
+    max_params: Annotated[
+        str | None,
+        typer.Option(
+            "--max-params",
+            help="No larger than this: 5M, 800k, 25000000.",
+            metavar="COUNT",
+            show_default=False,
+        ),
+    ] = None,
+    sort: Annotated[
+        Sort | None,
+        typer.Option("--sort", help="Order by this, the best accuracy first.", show_default=False),
+    ] = None,
+    all_rows: Annotated[bool, typer.Option("--all", help="Show every row on a terminal too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+) -> None:
+    """List the models there are: source, name, parameters, input size, and accuracy where stated."""
+    found = registry.list_models(pattern, source=source, pretrained=pretrained, max_parameters=_number(max_params))
+    if sort is Sort.name:
+        found.sort(key=lambda each: each.name)
+    elif sort is Sort.params:
+        found.sort(key=lambda each: each.parameters)
+    elif sort is Sort.accuracy:
+        found.sort(key=lambda each: -(each.accuracy or 0.0))
+    if as_json:
+        from zoo.cli.output import print_json
+
+        print_json({"models": [_values(each) for each in found]})
+        return
+    if not found:
+        raise UsageError(f"no model matches {pattern!r}.", "zoo list shows all; a glob is written like 'resnet*'")
+    _print(found, all_rows)
+
+
+def _print(found: list[registry.Entry], all_rows: bool) -> None:
+    """Aligned rows; on a terminal no more than a screenful, with the count of the rest."""
+    from zoo.cli.output import count
+
+    most = len(found) if all_rows or not sys.stdout.isatty() else max(10, shutil.get_terminal_size().lines - 4)
+    shown = found[:most]
+    width = max(len(each.name) for each in shown)
+    lines = [f"{'source':<12} {'name':<{width}} {'parameters':>10}  {'input':<9}  ImageNet top-1"]
+    for each in shown:
+        height, across = each.preprocessing.size
+        accuracy = f"{each.accuracy:.1f} %" if each.accuracy is not None else "–"
+        note = "  (cannot be fine-tuned)" if each.refused else ""
+        size = f"{height}×{across}"
+        lines.append(
+            f"{each.source:<12} {each.name:<{width}} {count(each.parameters):>10}  {size:<9}  {accuracy}{note}"
+        )
+    if len(found) > most:
+        lines.append(f"… {len(found) - most:,} more; --all shows them, a glob narrows them: zoo list 'resnet*'")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _values(each: registry.Entry) -> dict[str, object]:
+    return {
+        "source": each.source,
+        "name": each.name,
+        "parameters": each.parameters,
+        "input": list(each.preprocessing.size),
+        "accuracy": each.accuracy,
+        "weights": list(each.weights),
+        "refused": each.refused,
+    }
+
+
+def _number(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGB]?)", text.strip())
+    if not match:
+        raise UsageError(f"--max-params is {text!r}.", "give a count like 5M, 800k or 25000000")
+    scale = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+    return float(match[1]) * scale[match[2]]

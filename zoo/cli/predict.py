@@ -1,0 +1,58 @@
+"""`zoo predict`: say what pictures show."""
+
+import csv
+import enum
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+class Format(enum.StrEnum):
+    """How predictions are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+@app.command(epilog="zoo predict checkpoints/vgg16-imgs a.jpg './more/*.png' --top 3")
+def predict(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(help="A checkpoint, or a run, which stands for its best one.", metavar="CHECKPOINT"),
+    ],
+    pictures: Annotated[list[str], typer.Argument(help="Files, folders, or globs in quotes.", metavar="PICTURE…")],
+    top: Annotated[int, typer.Option("--top", "-k", help="How many classes to name.", min=1, metavar="N")] = 1,
+    form: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.table,
+    batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1, metavar="N")] = 32,
+    workers: Annotated[
+        int | None,
+        typer.Option("-j", "--workers", help="Processes that read pictures.", min=0, metavar="N", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda:0 or mps.", metavar="DEVICE")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+) -> None:
+    """Say what pictures show, with a checkpoint's own classes and preprocessing."""
+    from zoo.cli.output import console, print_json, table
+    from zoo.predicting import predict as run
+
+    found = run(checkpoint, pictures, top=top, batch_size=batch_size, workers=workers, device=device)
+    if as_json or form is Format.json:
+        print_json({"predictions": [each.to_values() for each in found]})
+    elif form is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        numbers = range(1, len(found[0].classes) + 1)
+        writer.writerow(["path", *(name for n in numbers for name in (f"class_{n}", f"probability_{n}"))])
+        for each in found:
+            pairs = zip(each.classes, each.probabilities, strict=True)
+            writer.writerow([each.path, *(cell for name, value in pairs for cell in (name, f"{value:.6f}"))])
+    else:
+        shown = table("picture", "class", "probability")
+        for each in found:
+            names = "\n".join(each.classes)
+            shown.add_row(str(each.path), names, "\n".join(f"{value:.3f}" for value in each.probabilities))
+        console().print(shown)

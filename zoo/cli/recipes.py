@@ -1,0 +1,58 @@
+"""`zoo recipes`: list, show or copy recipes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo import catalog, files, recipe
+from zoo.cli.completion import recipe_names
+from zoo.errors import UsageError
+
+app = typer.Typer(invoke_without_command=True, epilog="zoo recipes copy linear-probe ./mine.toml")
+
+NAME = typer.Argument(help="A recipe's name.", metavar="NAME", autocompletion=recipe_names)
+
+
+@app.callback()
+def recipes(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+) -> None:
+    """List, show or copy recipes; what they say can be overridden by flags."""
+    if context.invoked_subcommand is not None:
+        return
+    found = [recipe.find(name) for name in catalog.names("recipes")]
+    if as_json:
+        from zoo.cli.output import print_json
+
+        print_json({"recipes": [{"name": each.name, **recipe.to_values(each)} for each in found]})
+        return
+    for each in found:
+        stages = f"{len(each.stages)} stage{'s' if len(each.stages) > 1 else ' '}"
+        typer.echo(f"{each.name:<22} {stages}  {each.epochs:>3} epochs  {each.summary}")
+    typer.echo("zoo recipes show NAME · zoo finetune MODEL --recipe NAME --data FOLDER")
+
+
+@app.command()
+def show(name: Annotated[str, NAME]) -> None:
+    """Print a recipe as it stands."""
+    typer.echo(catalog.text("recipes", name), nl=False)
+
+
+@app.command()
+def copy(
+    name: Annotated[str, NAME],
+    target: Annotated[Path, typer.Argument(help="Where to put the copy.", metavar="FILE")],
+) -> None:
+    """Copy a recipe to a file of one's own; a file that exists is left alone."""
+    text = catalog.text("recipes", name)
+    if target.is_dir():
+        target = target / f"{name}.toml"
+    if target.exists():
+        raise UsageError(f"{target} exists already.", "give another name")
+    if target.suffix != ".toml":
+        raise UsageError(f"{target} does not end in .toml.", f"for example: zoo recipes copy {name} ./mine.toml")
+    files.write_text(target, text)
+    typer.echo(f"wrote {target}; run it with: zoo finetune MODEL --recipe {target} --data FOLDER")

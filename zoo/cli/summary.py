@@ -1,0 +1,57 @@
+"""`zoo summary`: a model's modules, and what a policy freezes."""
+
+from typing import Annotated
+
+import typer
+
+from zoo.cli.completion import model_names
+
+app = typer.Typer()
+
+
+@app.command(epilog="zoo summary vgg16 · zoo summary resnet18 --freeze until:layer3")
+def summary(
+    name: Annotated[
+        str,
+        typer.Argument(help="A model's name, or a checkpoint's folder.", metavar="MODEL", autocompletion=model_names),
+    ],
+    freeze: Annotated[
+        str | None,
+        typer.Option("--freeze", help="Show what this policy freezes.", metavar="POLICY", show_default=False),
+    ] = None,
+    unfreeze: Annotated[
+        str | None,
+        typer.Option("--unfreeze", help="Globs taken out of what is frozen.", metavar="GLOBS", show_default=False),
+    ] = None,
+    depth: Annotated[int, typer.Option("--depth", help="How far the tree is opened.", min=1, metavar="N")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+) -> None:
+    """Show a model's modules with shapes, parameters, and what is trained or frozen.
+
+    The model is built with random weights, since none of this depends on them.
+    """
+    from pathlib import Path
+
+    import zoo
+    from zoo.cli.output import console, print_json, table
+
+    is_checkpoint = Path(name).is_dir() and ":" not in name
+    model = zoo.load_checkpoint(name) if is_checkpoint else zoo.load(name, weights=None)
+    if freeze is not None or unfreeze is not None:
+        zoo.freeze(model, freeze or "none", unfreeze=unfreeze)
+    found = zoo.summary(model, depth=depth)
+    if as_json:
+        print_json(found.to_values())
+        return
+    shown = table("module", "type", "output", "parameters", "state", right=("parameters",))
+    for line in found.lines:
+        label = line.path.rpartition(".")[2] or found.name
+        if line.repeats > 1:
+            label += f" … {line.last.rpartition('.')[2]} ({line.repeats} alike)"
+        shape = " × ".join(map(str, line.shape)) if line.shape else ""
+        shown.add_row("  " * line.depth + label, line.type, shape, f"{line.parameters:,}", line.state)
+    to = console()
+    to.print(shown)
+    share = 100 * found.trained / max(1, found.parameters)
+    to.print(f"trained {found.trained:,} of {found.parameters:,} ({share:.3g} %)")

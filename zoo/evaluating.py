@@ -1,0 +1,89 @@
+"""Measuring a checkpoint on labelled pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.checkpoint import reading
+from zoo.data.folders import find_labelled
+from zoo.data.loading import Loader, evaluation_transform
+from zoo.data.pictures import find_problems
+from zoo.errors import CheckpointError, DataError
+from zoo.names import listed
+from zoo.registry import spec_of
+from zoo.sources.checkpoints import load_checkpoint
+from zoo.training.devices import default_workers, pick
+from zoo.training.loop import evaluate as run_evaluation
+from zoo.training.metrics import ClassFigures, Tally
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of a checkpoint on a folder of pictures."""
+
+    checkpoint: Path
+    data: str
+    pictures: int
+    metrics: Mapping[str, float]
+    classes: tuple[ClassFigures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def to_values(self) -> dict[str, Any]:
+        """The evaluation as plain values."""
+        return {
+            "checkpoint": str(self.checkpoint),
+            "data": self.data,
+            "pictures": self.pictures,
+            "metrics": dict(self.metrics),
+            "classes": [vars(each) for each in self.classes],
+            "confusion": [list(row) for row in self.confusion],
+        }
+
+
+def evaluate(
+    checkpoint: str | Path,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+    device: str = "auto",
+    amp: str = "off",
+) -> Evaluation:
+    """Measure a checkpoint on a folder with one folder a class.
+
+        zoo.evaluate("checkpoints/vgg16-imgs", "./test").metrics["accuracy"]
+
+    Classes and preprocessing are the checkpoint's; a run stands for its best checkpoint. Where the folder
+    has `test/` or `val/`, that one is read, or the one that `split` names.
+
+    Raises CheckpointError for a checkpoint that cannot be used, DataError for pictures that cannot.
+    """
+    place = reading.checkpoint_at(checkpoint)
+    model = load_checkpoint(place)
+    spec = spec_of(model)
+    if spec.head is None:
+        raise CheckpointError(f"{place} has the library's own classifier, whose classes are no folders of yours.")
+    dataset, read_from = find_labelled(Path(data).expanduser(), spec.head.classes, split)
+    problems = find_problems([picture.path for picture in dataset.val])
+    if problems:
+        lines = [f"{problem.path}   {problem.reason}" for problem in problems[:20]]
+        raise DataError(f"{len(problems):,} of {len(dataset.val):,} pictures cannot be used:", *lines)
+    on = pick(device, amp)
+    loader = Loader(
+        dataset.val,
+        evaluation_transform(spec.preprocessing),
+        batch_size=batch_size,
+        seed=0,
+        shuffle=False,
+        workers=default_workers(on) if workers is None else workers,
+        pin=on.device.type == "cuda",
+    )
+    tally = Tally(spec.head.classes)
+    run_evaluation(on.place(model), loader.epoch(0), tally, on)
+    figures = tally.metrics()
+    absent = [each.name for each in figures.classes if not each.pictures]
+    notes = (*dataset.notes, *([f"no picture of {listed(absent)}"] if absent else []))
+    return Evaluation(place, read_from, tally.count, figures.named(), figures.classes, figures.confusion, notes)
