@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "zoo"
 DOOR = "zoo"
 LAYERS = {
     0: {"errors"},
-    1: {"catalog", "files", "names", "recipe", "registry", "seeding"},
+    1: {"catalog", "files", "names", "recipe", "registry", "seeding", "units"},
     2: {"checkpoint", "data", "freezing", "head", "summarizing", "surgery", "tracking", "training"},
     3: {"sources"},
     4: {"demo", "evaluating", "finetuning", "predicting"},

@@ -2,9 +2,9 @@
 
     python tools/build_index.py [--source torchvision|timm|hf]
 
-No weights are downloaded: a model is built with its parameters on the meta device, which holds shapes and
-no values, and one batch is run on it there to see in which order its parts run. What cannot run so is built
-in memory when it is small enough; a larger one is entered without its running order.
+It runs where zoo is installed (`pip install -e .`). No weights are downloaded: a model is built on the meta
+device, which holds shapes and no values, and one batch is run on it there to see in which order its parts run.
+What cannot run so is built in memory when it is small enough; a larger one is entered without its running order.
 """
 
 import argparse
@@ -36,6 +36,9 @@ LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
 LARGEST_IN_MEMORY = 400e6
 """Parameters of the largest model that is built for real where the meta device fails."""
 
+HF_CLASSES = 1000
+"""The types' defaults say nothing of classes; this is what parameters are counted with."""
+
 NO_CLASSIFIER = "its weights come without a classifier"
 
 LOOKS_UP_POSITIONS = ("MultiScaleVit",)
@@ -63,13 +66,15 @@ class LeftOut(Exception):  # noqa: N818
 
 def torchvision_names() -> list[str]:
     """All classifiers of torchvision."""
-    models: Any = import_module("torchvision.models")
+    from torchvision import models
+
     return list(models.list_models(module=models))
 
 
 def torchvision_facts(name: str) -> Facts:
     """What torchvision states of a model, and what building it shows."""
-    models: Any = import_module("torchvision.models")
+    from torchvision import models
+
     sets = models.get_model_weights(name)
     usual = torchvision.preprocessing(name, None)
     given = torchvision.arguments(name, pretrained=True)
@@ -98,13 +103,15 @@ def _torchvision_weights(chosen: Any) -> Facts:
 
 def timm_names() -> list[str]:
     """All architectures of timm, also those without weights."""
-    models: Any = import_module("timm.models")
+    from timm import models
+
     return list(models.list_models())
 
 
 def timm_facts(name: str) -> Facts:
     """What timm states of an architecture and of each of its tags, and what building it shows."""
-    models: Any = import_module("timm.models")
+    from timm import models
+
     tags = _timm_pretrained().get(name, [])
     sets = {tag: models.get_pretrained_cfg(f"{name}.{tag}".removesuffix(".default")) for tag in tags}
     chosen = models.get_pretrained_cfg(name)
@@ -134,7 +141,8 @@ def _timm_weights(config: Any) -> Facts:
 @functools.cache
 def _timm_pretrained() -> Mapping[str, list[str]]:
     """The tags of every architecture that has weights."""
-    models: Any = import_module("timm.models")
+    from timm import models
+
     tags: dict[str, list[str]] = {}
     for full in models.list_pretrained():
         name, _, tag = full.partition(".")
@@ -158,7 +166,7 @@ def hf_facts(kind: str) -> Facts:
     types: Any = import_module("transformers.models.auto.configuration_auto")
     config = types.CONFIG_MAPPING[kind]
     name = _documented_checkpoint(config)
-    values = config(num_labels=1000).to_dict()
+    values = config(num_labels=HF_CLASSES).to_dict()
     usual = hf.preprocessing_of(_processor_defaults(kind, values.get("image_size")), values)
     seen = examined(lambda: hf.create(values), _hf_head_path, lambda model: None, usual)
     stated = {"preprocessing": usual, "default": "default", "weights": {"default": {"hub": name}}}
@@ -191,7 +199,7 @@ def _processor_defaults(kind: str, size: Any) -> Facts:
 def _hf_head_path(model: nn.Module) -> str | tuple[str, ...] | None:
     path = hf.head_path(model)
     outside = {name.rpartition(".")[0] for name in hf.outside_base(model)}
-    heads = [each for each in outside if (ends_in(model.get_submodule(each)) or (0, 0))[1] == 1000]
+    heads = [each for each in outside if (ends_in(model.get_submodule(each)) or (0, 0))[1] == HF_CLASSES]
     return tuple(sorted(heads)) if len(heads) > 1 else path
 
 
@@ -225,20 +233,19 @@ def examined(
 
 def ran(build: Callable[[], nn.Module], size: tuple[int, int]) -> tuple[nn.Module, RunningOrder | None]:
     """The model and its running order, without real memory where that is possible."""
-    reasons = []
-    model = None
+    model, reason = None, ""
     for without_values in (torch.device("meta"), _parameters_on_meta()):
         try:
             with without_values:
                 model = build().to("meta")
             return model, record(model, torch.zeros(1, 3, *size, device="meta"))
         except Exception as error:  # whatever a library's code raises when tensors have no values
-            reasons.append(f"{type(error).__name__}: {error}".partition("\n")[0])
+            reason = _in_words(error)
     if model is None:
-        raise LeftOut(f"cannot be built ({'; '.join(reasons)})")
+        raise LeftOut(f"it cannot be built: {reason}")
     if _size(model) > LARGEST_IN_MEMORY:
         return model, None
-    print(f"\rin memory: {type(model).__name__} ({'; '.join(reasons)})", flush=True)
+    print(f"\rin memory: {type(model).__name__}, since on the meta device {reason}", flush=True)
     model = build()
     return model, record(model, torch.zeros(1, 3, *size))
 
@@ -316,7 +323,11 @@ def _examine(job: tuple[str, str]) -> tuple[str, Facts | str]:
     except LeftOut as reason:
         return name, str(reason)
     except Exception as error:  # one model of a thousand must not cost the others
-        return name, f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        return name, _in_words(error)
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
 
 
 def build(source: str, processes: int) -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def write_model(folder: Path, name: str) -> Path:
 
 
 class TestHf(SourceContract):
-    models = {name: LINES.replace("NAME", name) for name in CONFIGS}
+    models: ClassVar[dict[str, str]] = {name: LINES.replace("NAME", name) for name in CONFIGS}
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -133,7 +133,7 @@ def restore_optimizer(optimizer: Optimizer, model: nn.Module, saved: Mapping[str
 
 
 def _like(parameter: Tensor, value: Any) -> Any:
-    """A kept value in the device and memory order of its parameter; a step counter stays on the CPU, as torch has it."""
+    """A kept value in the device and memory order of its parameter; a step counter stays where torch has it."""
     if not isinstance(value, Tensor) or value.shape != parameter.shape or not value.dim():
         return value
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

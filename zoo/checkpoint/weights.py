@@ -103,6 +103,8 @@ class LoadReport:
     """In the file, not in the model."""
     misshapen: tuple[str, ...]
     """In both, with another shape, which is told."""
+    left_out: tuple[str, ...] = ()
+    """The head's, which is replaced anyway and need not fit."""
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} tensors matched"]
@@ -113,6 +115,8 @@ class LoadReport:
         ):
             if names:
                 parts.append(f"{len(names)} {word} ({listed(names, 3)})")
+        if self.left_out:
+            parts.append(f"its head left out ({listed(self.left_out, 3)})")
         return ", ".join(parts)
 
 
@@ -127,24 +131,25 @@ def load_matching(
     wanted = model.state_dict()
     heads = tuple(heads)
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    fits = {name: tensor for name, tensor in state.items() if shapes.get(name) == tuple(tensor.shape)}
+    optional = {name for name in (*wanted, *state) if any(is_under(name, head) for head in heads)}
+    fits = {
+        name: tensor
+        for name, tensor in state.items()
+        if name not in optional and shapes.get(name) == tuple(tensor.shape)
+    }
     report = LoadReport(
         matched=tuple(fits),
-        missing=tuple(name for name in wanted if name not in state),
-        unexpected=tuple(name for name in state if name not in wanted),
+        missing=tuple(name for name in wanted if name not in state and name not in optional),
+        unexpected=tuple(name for name in state if name not in wanted and name not in optional),
         misshapen=tuple(
             f"{name}: {tuple(tensor.shape)} in the file, {shapes[name]} in the model"
             for name, tensor in state.items()
-            if name in wanted and name not in fits
+            if name in wanted and name not in fits and name not in optional
         ),
+        left_out=tuple(name for name in state if name in optional),
     )
-    lacking = [
-        name
-        for name in wanted
-        if name not in fits
-        and not any(is_under(name, head) for head in heads)
-        and not name.endswith("num_batches_tracked")
-    ]
+    # Files from before torch 0.4.1 lack the counters of batch norms, which nothing but momentum=None reads.
+    lacking = [name for name in report.missing if not name.endswith("num_batches_tracked")] + list(report.misshapen)
     if not fits or (lacking and not partial):
         raise CheckpointError(
             f"the weights {called} do not fit the model: {report}.",

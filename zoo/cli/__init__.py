@@ -125,7 +125,7 @@ def run(given: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         _trace(debug)
-        say_error("stopped; nothing was saved.")
+        say_error("stopped at once; nothing more was saved.")
         return 130
     except BrokenPipeError:
         # The reader of a pipe has gone; Python would complain again when it flushes at the end.

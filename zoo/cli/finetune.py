@@ -200,7 +200,8 @@ def finetune(
 
     from zoo import finetuning
     from zoo.cli.output import print_json
-    from zoo.cli.reporter import Printer, print_estimate
+    from zoo.cli.reporter import Printer
+    from zoo.finetuning.report import estimate_sections
 
     printer = Printer(quiet=quiet, aside=as_json)
     plan = finetuning.plan_for(
@@ -211,8 +212,8 @@ def finetune(
         estimate = finetuning.rehearse(plan)
         if as_json:
             print_json(estimate.to_values())
-        elif not quiet:
-            print_estimate(printer.console, estimate)
+        else:
+            printer.show(estimate_sections(estimate))
         return
     run = finetuning.carry_out(plan, overwrite=overwrite, reporter=printer)
     if as_json:

@@ -9,6 +9,7 @@ from zoo import registry
 from zoo.cli.completion import model_names
 from zoo.errors import UsageError
 from zoo.names import near_hint
+from zoo.units import count
 
 app = typer.Typer()
 
@@ -38,8 +39,6 @@ def info(
 
 
 def _lines(entry: registry.Entry) -> list[str]:
-    from zoo.cli.output import count
-
     known = entry.preprocessing
     lines = [
         entry.full_name,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo.errors import CheckpointError
+from zoo.units import count, megabytes
 
 app = typer.Typer()
 
@@ -47,8 +48,6 @@ def _print_run(run: dict[str, Any]) -> None:
 
 
 def _print_checkpoint(found: dict[str, Any]) -> None:
-    from zoo.cli.output import count, megabytes
-
     def line(label: str, text: str) -> None:
         typer.echo(f"  {label:<14} {text}")
 

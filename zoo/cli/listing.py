@@ -10,6 +10,7 @@ import typer
 
 from zoo import registry
 from zoo.errors import UsageError
+from zoo.units import count
 
 app = typer.Typer()
 
@@ -71,8 +72,6 @@ def list_command(
 
 def _print(found: list[registry.Entry], all_rows: bool) -> None:
     """Aligned rows; on a terminal no more than a screenful, with the count of the rest."""
-    from zoo.cli.output import count
-
     most = len(found) if all_rows or not sys.stdout.isatty() else max(10, shutil.get_terminal_size().lines - 4)
     shown = found[:most]
     width = max(len(each.name) for each in shown)

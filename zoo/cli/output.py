@@ -27,38 +27,3 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 def print_json(value: Any) -> None:
     """One JSON object as the end of standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-
-
-def count(number: int) -> str:
-    """A count of parameters as people write it.
-
-    >>> count(8194), count(138357544), count(500)
-    ('8.2 k', '138.4 M', '500')
-    """
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= size:
-            return f"{number / size:.1f}{unit}"
-    return str(number)
-
-
-def megabytes(number: int) -> str:
-    """Bytes as people write them.
-
-    >>> megabytes(537_000_000), megabytes(41_000_000_000)
-    ('537 MB', '41.0 GB')
-    """
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.3g} MB"
-
-
-def duration(seconds: float) -> str:
-    """A time span as people write it.
-
-    >>> duration(7.4), duration(211), duration(4000)
-    ('7.4 s', '3 min 31 s', '1 h 6 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

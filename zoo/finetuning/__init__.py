@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo import freezing
+from zoo import files, freezing
 from zoo import recipe as recipes
 from zoo.checkpoint import reading
 from zoo.data.folders import from_json
@@ -19,6 +19,7 @@ from zoo.errors import CheckpointError
 from zoo.finetuning.preparing import Plan, checkpoint_size, prepare, set_dropout, tables_of
 from zoo.finetuning.rehearsing import Estimate as Estimate
 from zoo.finetuning.rehearsing import rehearse as rehearse
+from zoo.finetuning.report import class_sections, plain, plan_sections
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Position, Runner, last_and_best, open_folder
 from zoo.recipe import Recipe
@@ -27,6 +28,7 @@ from zoo.tracking import logs
 from zoo.training.devices import default_workers, peak_memory, pick
 from zoo.training.loop import random_state_kept
 from zoo.training.metrics import Metrics
+from zoo.units import duration
 
 DEFAULT_OUT = Path("checkpoints")
 
@@ -239,6 +241,9 @@ def _run(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
     with random_state_kept():
         figures = runner.run()
     finished = _finished(plan.folder, runner.at, figures, peak_memory(plan.device))
+    results = [] if figures is None else class_sections(figures)
+    outcome = f"best {finished.metrics['accuracy']:.3f} at epoch {finished.best_epoch} · {duration(finished.seconds)}"
+    files.write_text(plan.folder / "summary.txt", plain([*plan_sections(plan), *results, "", outcome]))
     logs.log(plan.folder, "end", **finished.to_values())
     reporter.finished(finished)
     return finished

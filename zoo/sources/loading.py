@@ -338,14 +338,16 @@ def _checked(source: str, built: _Built) -> ModelSpec:
 def _load_file(
     model: nn.Module, spec: ModelSpec, path: Path, mode: Mode, keep_head: bool, partial: bool
 ) -> tuple[ModelSpec, str]:
-    """Put a file's or a checkpoint folder's weights into the model; the head's may be absent if it goes.
+    """Put a file's or a checkpoint's weights into the model; the head's may be absent if it goes.
 
-    A checkpoint says how its pictures were prepared. A file does not: size, mean and standard deviation are
+    A run stands for its best checkpoint, which says how its pictures were prepared. A file does not: size, mean and standard deviation are
     then those of the architecture's default weights, and pictures are scaled by the field's common rule
     (shorter side to 8/7 of the input, bilinear), whatever the source, so that the same file gives the same
     results through each library.
     """
     if path.is_dir():
+        path = reading.checkpoint_at(path)
+        reading.verify(path)
         config = reading.read_config(path)
         state = read_weights(path / "model.safetensors")
         usual = config.spec.preprocessing if config.spec else spec.preprocessing
@@ -360,7 +362,8 @@ def _load_file(
         )
     optional = (spec.head_path,) if mode == "replace" and not keep_head else ()
     report = load_matching(model, state, heads=optional, partial=partial, called=str(path))
-    fresh = tuple(name for name in (*report.missing, *_names(report.misshapen)) if not name.startswith(optional))
+    lacking = {*report.missing, *_names(report.misshapen)}
+    fresh = tuple(name for name, _ in model.named_parameters() if name in lacking)
     return (
         dataclasses.replace(spec, weights=str(path), preprocessing=usual, fresh=(*spec.fresh, *fresh)),
         str(report),

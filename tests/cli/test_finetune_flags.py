@@ -1,0 +1,165 @@
+"""Every flag of `zoo finetune` does what it says: it is written down in the run's recipe, and it has an effect."""
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from tests.cli.conftest import Call, Tune, last, recipe_of, same, table, weights
+from tests.conftest import write_pictures
+from zoo.cli.reporter import Printer
+from zoo.training.devices import Device
+
+
+@pytest.mark.parametrize(
+    ("flags", "key", "value"),
+    [
+        (["--lr", "0.01"], "lr", 0.01),
+        (["--wd", "0.9"], "wd", 0.9),
+        (["--opt", "sgd"], "opt", "sgd"),
+        (["--sched", "constant"], "sched", "constant"),
+        (["--warmup-epochs", "1"], "warmup-epochs", 1.0),
+        (["--augment", "none"], "augment", "none"),
+        (["--augment", "standard"], "augment", "standard"),
+        (["--img-size", "48"], "img-size", 48),
+        (["--seed", "1"], "seed", 1),
+        (["--amp", "bf16"], "amp", "bf16"),
+        (["-b", "8"], "batch-size", 8),
+        (["--batch-size", "8"], "batch-size", 8),
+        (["--epochs", "2"], "epochs", 2),
+        (["--freeze", "features.*"], "freeze", "features.*"),
+        (["--set", "label-smoothing=0.4"], "label-smoothing", 0.4),
+        (["--recipe", "linear-probe"], "name", "linear-probe"),
+    ],
+)
+def test_a_flag_is_written_down_and_changes_what_is_learned(
+    tune: Tune, flags: list[str], key: str, value: object
+) -> None:
+    usual, changed = tune(), tune(*flags)
+    assert recipe_of(changed)[key] == value
+    assert recipe_of(usual)[key] != value
+    assert not same(usual, changed)
+    assert same(changed, tune(*flags)), "the same flags give the same weights"
+
+
+@pytest.mark.parametrize(
+    ("flags", "rates"),
+    [
+        (["--lr", "0.1", "--sched", "constant", "--warmup-epochs", "0"], [0.1, 0.1]),
+        (["--lr", "0.1", "--sched", "constant", "--warmup-epochs", "2"], [0.05, 0.1]),
+        (["--lr", "0.1", "--sched", "cosine", "--warmup-epochs", "1"], [0.1, 0.1 * 0.5 * (1 - 0.5**0.5)]),
+    ],
+)
+def test_the_learning_rate_goes_as_it_was_told(tune: Tune, flags: list[str], rates: list[float]) -> None:
+    run = tune("--epochs", 2, "--freeze", "backbone", *flags)
+    assert [float(row["lr"]) for row in table(run)] == pytest.approx(rates)
+
+
+def test_epochs_and_batch_size_make_the_steps(tune: Tune) -> None:
+    assert [row["step"] for row in table(tune("--epochs", 3, "-b", 8))] == ["2", "4", "6"]
+
+
+def test_the_optimizer_is_the_one_named(tune: Tune) -> None:
+    used = [json.loads((last(tune("--opt", name)) / "training.json").read_text()) for name in ("sgd", "adamw")]
+    assert [each["optimizer"]["class"] for each in used] == ["SGD", "AdamW"]
+
+
+def test_the_pictures_have_the_size_given(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: set[tuple[int, ...]] = set()
+    send = Device.send
+    monkeypatch.setattr(
+        Device, "send", lambda self, pictures: shapes.add(tuple(pictures.shape)) or send(self, pictures)
+    )
+    run = tune("--img-size", 96)
+    assert shapes == {(4, 3, 96, 96)}
+    assert json.loads((last(run) / "config.json").read_text())["spec"]["preprocessing"]["size"] == [96, 96]
+
+
+def test_the_seed_makes_the_split(tune: Tune) -> None:
+    splits = [json.loads((tune("--seed", seed) / "data.json").read_text())["val"] for seed in (0, 0, 5)]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_workers_are_as_many_as_told_and_change_nothing(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[int] = []
+    monkeypatch.setattr(Printer, "epoch", lambda *_: alive.append(len(multiprocessing.active_children())))
+    runs = [tune("--augment", "standard", "--workers", count) for count in (0, 1, 2)]
+    assert alive == [0, 2, 4], "training and validation have workers of their own"
+    assert same(runs[0], runs[1])
+    assert same(runs[0], runs[2])
+
+
+def test_what_is_frozen_stays_and_what_is_taken_out_learns(tune: Tune) -> None:
+    flags = ["--epochs", 2, "--set", "keep=every:1", "--lr", 0.01, "--freeze", "features.*"]
+    run = tune(*flags, "--unfreeze", "features.1[0-2].*")
+    assert recipe_of(run)["unfreeze"] == "features.1[0-2].*"
+    first, second = (
+        safetensors.torch.load_file(run / name / "model.safetensors") for name in ("epoch-0001", "epoch-0002")
+    )
+    moved = {name.rsplit(".", 1)[0] for name in first if not torch.equal(first[name], second[name])}
+    assert "classifier.1" in moved
+    assert {name.split(".")[1] for name in moved if name.startswith("features")} == {"10", "11", "12"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "shapes"),
+    [
+        ([], {"classifier.1.weight": [2, 512, 1, 1]}),
+        (["--head", "mlp"], {"classifier.1.0.weight": [512, 512, 1, 1], "classifier.1.3.weight": [2, 512, 1, 1]}),
+        (["--mode", "append"], {"classifier.1.0.weight": [1000, 512, 1, 1], "classifier.1.1.weight": [2, 1000, 1, 1]}),
+    ],
+)
+def test_the_head_is_the_one_asked_for(tune: Tune, flags: list[str], shapes: dict[str, list[int]]) -> None:
+    run = tune(*flags)
+    found = {name: list(tensor.shape) for name, tensor in weights(run).items()}
+    assert {name: shape for name, shape in found.items() if "classifier" in name and "weight" in name} == shapes
+    assert all(recipe_of(run)[flag.strip("-")] == value for flag, value in zip(flags[::2], flags[1::2], strict=True))
+
+
+def test_classes_are_those_named_in_their_order(tune: Tune, pictures: Path) -> None:
+    write_pictures(pictures, {"cow": 6})
+    run = tune("--classes", "cow,ant")
+    config, data = (json.loads(file.read_text()) for file in (last(run) / "config.json", run / "data.json"))
+    assert config["classes"] == data["classes"] == recipe_of(run)["classes"] == ["cow", "ant"]
+    assert {name.split("/")[0]: label for name, label in data["train"]} == {"cow": 0, "ant": 1}
+    assert recipe_of(tune("--classes", "3"))["classes"] == ["ant", "bee", "cow"]
+
+
+def test_weights_can_be_a_file_a_checkpoint_or_a_run(tune: Tune) -> None:
+    first = tune("--seed", 7, "--lr", 0.01)
+    file = last(first) / "model.safetensors"
+    for given in (file, last(first), first):
+        run = tune("--weights", given, "--freeze", "backbone")
+        assert recipe_of(run)["weights"] == str(last(first) if given == first else given)
+        assert all(
+            torch.equal(value, weights(first)[name]) for name, value in weights(run).items() if "features" in name
+        )
+    assert not same(run, tune("--freeze", "backbone"))
+    assert recipe_of(tune())["weights"] == "none"
+
+
+def test_weights_that_fit_in_part_need_a_word(tune: Tune, call: Call, tmp_path: Path) -> None:
+    some = {name: value for name, value in weights(tune()).items() if not name.startswith("features.12")}
+    safetensors.torch.save_file(some, tmp_path / "some.safetensors")
+    refused = call("--weights", tmp_path / "some.safetensors")
+    assert refused.code == 4
+    assert "--allow-partial" in refused.err
+    run = tune("--weights", tmp_path / "some.safetensors", "--allow-partial", "--freeze", "backbone")
+    assert recipe_of(run)["allow-partial"] is True
+    assert torch.equal(weights(run)["features.3.squeeze.weight"], some["features.3.squeeze.weight"])
+
+
+def test_a_recipe_can_be_a_file(tune: Tune, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('wd = 0.125\n[[stages]]\nfreeze = "backbone"\nepochs = 9\nlr = 0.5\n')
+    run = tune("--recipe", tmp_path / "mine.toml", "--lr", 0.25)
+    assert {key: recipe_of(run)[key] for key in ("name", "wd", "freeze", "epochs", "lr")} == {
+        "name": "mine",
+        "wd": 0.125,
+        "freeze": "backbone",
+        "epochs": 1,
+        "lr": 0.25,
+    }
+    assert table(run)[0]["stage"] == "1"

@@ -1,0 +1,70 @@
+"""What the command line says of itself: help, mistakes, `--debug` and completion."""
+
+import pytest
+
+import zoo
+from tests.conftest import Command
+from zoo.cli import COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fintune"], "Did you mean 'finetune'?"),
+        (["recipes", "shw"], "Did you mean 'show'?"),
+        (["recipes", "show", "linear-prob"], "near: linear-probe"),
+        (["list", "--sorce", "timm"], "--source"),
+        (["list", "--source", "keras"], "torchvision, timm, hf"),
+        (["list", "--sort", "size"], "'name', 'params', 'accuracy'"),
+        (["list", "--max-params", "many"], "5M, 800k or 25000000"),
+        (["info"], "MODEL"),
+        (["info", "resnet81"], "torchvision:resnet18"),
+        (["info", "hf:nobody/nothing"], "zoo summary hf:nobody/nothing"),
+        (["summary", "vgg61"], "vgg16"),
+        (["summary", "vgg16", "--depth", "0"], "--depth"),
+        (["summary", "resnet18", "--freeze", "layr4.*"], "'layer4.*'"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_told_in_three_lines_with_what_is_allowed(
+    arguments: list[str], words: str, zoo_command: Command
+) -> None:
+    result = zoo_command(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: ")
+    assert words in result.err
+    assert len(result.err.splitlines()) <= 3
+
+
+def test_debug_shows_where_an_error_comes_from_and_keeps_its_code(zoo_process: Command) -> None:
+    plain = zoo_process("info", "resnet81")
+    told = zoo_process("info", "resnet81", "--debug")
+    assert (plain.code, told.code) == (2, 2)
+    assert plain.err.startswith("error: ")
+    assert told.err.startswith("Traceback")
+    assert told.err.endswith(plain.err)
+
+
+def test_a_mistake_of_zoo_itself_is_told_as_one(zoo_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.registry.find", lambda _: 1 // 0)
+    result = zoo_command("info", "vgg16")
+    assert (result.code, result.err.splitlines()[0]) == (
+        1,
+        "error: ZeroDivisionError: integer division or modulo by zero",
+    )
+    assert "Traceback" not in result.err
+
+
+def test_without_arguments_the_help_is_shown(zoo_command: Command) -> None:
+    bare, asked, short = zoo_command(), zoo_command("--help"), zoo_command("-h")
+    assert (bare.code, asked.code, short.code) == (0, 0, 0)
+    assert all(name in bare.out and line in asked.out for name, line in COMMANDS.items())
+    assert short.out == asked.out
+    assert zoo_command("--version").out == f"zoo {zoo.__version__}\n"
+
+
+def test_completion_is_offered_for_the_shell(zoo_process: Command) -> None:
+    script = zoo_process(_ZOO_COMPLETE="source_bash")
+    assert "_ZOO_COMPLETE=complete_bash" in script.out
+    completed = zoo_process(_ZOO_COMPLETE="complete_bash", COMP_WORDS="zoo info timm:resnet1", COMP_CWORD="2")
+    assert "timm:resnet18" in completed.out.split()
