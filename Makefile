@@ -21,6 +21,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/flowers.py
 
 $(READY): pyproject.toml

@@ -8,7 +8,8 @@ numbers of the model at hand. On a map of features, as in squeezenet, each linea
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from zoo import catalog
 from zoo.errors import UsageError
@@ -69,6 +70,32 @@ def build(layers: Sequence[Mapping[str, Any]]) -> nn.Module:
             raise UsageError(f"a head cannot have a layer {name!r}.", f"layers: {', '.join(LAYERS)}")
         made.append(LAYERS[name](**given))
     return made[0] if len(made) == 1 else nn.Sequential(*made)
+
+
+def check(head: nn.Module, features: int, classes: int, kind: Kind) -> None:
+    """Run a head of the user's own on zeros, to see that it takes these features and gives these scores.
+
+    >>> check(nn.Linear(4, 2), features=4, classes=2, kind="vector")
+
+    Raises UsageError when it does not.
+    """
+    example = next(head.parameters(), torch.empty(0))
+    shape = (2, features) if kind == "vector" else (2, features, 7, 7)
+    flags = [(module, module.training) for module in head.modules()]
+    head.eval()
+    try:
+        with torch.no_grad():
+            scores = head(torch.zeros(shape, device=example.device, dtype=example.dtype))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UsageError(
+            f"this head does not take the model's {features} features ({str(error).splitlines()[0]})."
+        ) from error
+    finally:
+        for module, flag in flags:
+            module.training = flag
+    given = scores.shape[1] if isinstance(scores, Tensor) and scores.dim() > 1 else "no"
+    if given != classes:
+        raise UsageError(f"this head gives {given} scores a picture, and there are {classes} classes.")
 
 
 def source_of(layers: Sequence[Mapping[str, Any]]) -> str:

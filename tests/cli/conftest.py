@@ -62,3 +62,12 @@ def table(run: Path) -> list[dict[str, str]]:
     """The lines of `metrics.csv`."""
     names, *lines = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
     return [dict(zip(names, line, strict=True)) for line in lines]
+
+
+def refused(told: Result, code: int, *words: str) -> None:
+    """Whether a command failed as it should: with this code, these words, and no traceback."""
+    assert told.code == code, told.err
+    assert told.err.startswith("error: ")
+    assert "Traceback" not in told.out + told.err
+    for word in words:
+        assert word in told.err

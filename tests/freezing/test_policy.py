@@ -66,7 +66,7 @@ def test_unfreezing_a_part_leaves_the_rest(model: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("policy", "unfreeze", "message"),
     [
-        ("feature.*", None, r"'feature\.\*' matches no parameter of .*:mobilenet_v2.*'features\.\*' \(156 parameters\)"),
+        ("feature.*", None, r"'feature\.\*' matches no parameter of .*_v2.*'features\.\*' \(156 parameters\)"),
         ("features.99", None, r"'features\.99' matches no parameter.*near: 'features\.9'"),
         ("features.*", "clasifier.*", r"--unfreeze 'clasifier\.\*' matches no parameter.*'classifier\.\*'"),
         ("until:features.19", None, r"names no module.*near: .*features\.18"),

@@ -1,6 +1,7 @@
 """Writing a checkpoint: one folder, complete or absent."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         safetensors.torch.save_file(own, path, metadata={"format": "pt"})
     except safetensors.SafetensorError as error:
-        raise OSError(str(error)) from error
+        # It tells the system's error in words alone: 'No space left on device (os error 28)'.
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else 0, str(error)) from error
 
 
 def expected_size(model: nn.Module, trained_copies: int) -> int:

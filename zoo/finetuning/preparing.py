@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from zoo import files, freezing
@@ -20,7 +19,6 @@ from zoo.finetuning.table import Row, rows_of
 from zoo.freezing.order import RunningOrder
 from zoo.recipe import Recipe, Stage
 from zoo.registry import ModelSpec, Preprocessing, set_spec, spec_of, unwrapped
-from zoo.seeding import derive
 from zoo.sources.loading import load
 from zoo.training.devices import Device, default_workers, pick
 from zoo.training.optimizers import Group, groups_of
@@ -87,6 +85,8 @@ def prepare(
     device = pick(recipe.device, recipe.amp)
     _check_out(out)
     if name is not None:
+        if Path(name).name != name or name in ("", ".."):
+            raise UsageError(f"--name {name!r} is no name of a folder.", "--out says where the run's folder is made")
         _check_name(out / name, overwrite)
     dataset = find_dataset(Path(recipe.data).expanduser(), classes=_classes_of(recipe), seed=recipe.seed)
     built = _with_head(recipe, dataset, model, offline=offline)
@@ -170,17 +170,16 @@ def _classes_of(recipe: Recipe) -> Sequence[str] | int | None:
 def _with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offline: bool) -> nn.Module:
     if model is None:
         assert recipe.model is not None
-        with torch.random.fork_rng():
-            torch.manual_seed(derive(recipe.seed, "head"))
-            return load(
-                recipe.model,
-                dataset.classes,
-                weights=recipe.weights,
-                head=recipe.head,
-                mode=recipe.mode,
-                offline=offline,
-                allow_partial=recipe.allow_partial,
-            )
+        return load(
+            recipe.model,
+            dataset.classes,
+            weights=recipe.weights,
+            head=recipe.head,
+            mode=recipe.mode,
+            seed=recipe.seed,
+            offline=offline,
+            allow_partial=recipe.allow_partial,
+        )
     model = unwrapped(model)
     spec = spec_of(model)
     if spec.head is None:
@@ -254,8 +253,6 @@ def _check_out(out: Path) -> None:
 
 
 def _check_name(folder: Path, overwrite: bool) -> None:
-    if Path(folder.name).name != folder.name or folder.name in ("", ".", ".."):
-        raise UsageError(f"--name {folder.name!r} is no name of a folder.")
     if not folder.exists():
         return
     if not overwrite:

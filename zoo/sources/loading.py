@@ -4,12 +4,14 @@ Every source ends in the same surgery, so the head's place, its check and its in
 on the library that builds the model.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from zoo import head as heads
@@ -27,6 +29,7 @@ from zoo.registry import (
     set_spec,
     spec_of,
 )
+from zoo.seeding import derive
 from zoo.sources import hf, timm, torchvision
 
 MODES = ("replace", "append")
@@ -54,6 +57,7 @@ def load(
     weights: str | Path | None = "default",
     head: str | nn.Module = "linear",
     mode: Mode = "replace",
+    seed: int | None = None,
     offline: bool = False,
     allow_partial: bool = False,
 ) -> nn.Module:
@@ -67,7 +71,8 @@ def load(
     `name` is written `source:name`; a bare one is looked up in torchvision, then timm. `classes` are names
     or a count; None keeps the library's own classifier. `weights` is `default`, the name of a set, a file
     (.safetensors, .pth, .pt), a checkpoint folder of zoo's, or None for random values. `head` is a preset
-    or a module that takes the features; `mode` replaces the last layer, or appends behind it.
+    or a module that takes the features; `mode` replaces the last layer, or appends behind it. With `seed`
+    what is random depends on it alone: one head starts the same whichever library built its model.
 
     Raises UsageError for what cannot be meant, CheckpointError for weights that are refused or do not fit
     (unless `allow_partial`), StorageError when they cannot be downloaded.
@@ -78,15 +83,28 @@ def load(
         raise UsageError(f"mode is {mode!r}.", f"modes: {', '.join(MODES)}")
     weights = None if weights in (None, "none") else str(weights)
     given = _as_path(weights)
-    built = _build(source, plain, None if given else weights, offline=offline)
+    with _seeded(seed, "weights"):
+        built = _build(source, plain, None if given else weights, offline=offline)
     spec = _checked(source, built)
     report = ""
     if given:
         spec, report = _load_file(built.model, spec, given, mode, labels is None, allow_partial)
     set_spec(built.model, dataclasses.replace(spec, report=report))
     if labels is not None:
-        _put_head(built.model, head, labels, mode)
+        with _seeded(seed, "head"):
+            _put_head(built.model, head, labels, mode)
     return built.model.eval()
+
+
+@contextlib.contextmanager
+def _seeded(seed: int | None, purpose: str) -> Iterator[None]:
+    """torch's generator seeded for a purpose and put back, or left alone where there is no seed."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, purpose))
+        yield
 
 
 def swap_head(
@@ -340,10 +358,10 @@ def _load_file(
 ) -> tuple[ModelSpec, str]:
     """Put a file's or a checkpoint's weights into the model; the head's may be absent if it goes.
 
-    A run stands for its best checkpoint, which says how its pictures were prepared. A file does not: size, mean and standard deviation are
-    then those of the architecture's default weights, and pictures are scaled by the field's common rule
-    (shorter side to 8/7 of the input, bilinear), whatever the source, so that the same file gives the same
-    results through each library.
+    A checkpoint says how its pictures were prepared; a run stands for its best one. A file does not say: size,
+    mean and standard deviation are then those of the architecture's default weights, and pictures are scaled by
+    the field's common rule (shorter side to 8/7 of the input, bilinear), whatever the source, so that the same
+    file gives the same results through each library.
     """
     if path.is_dir():
         path = reading.checkpoint_at(path)
@@ -386,6 +404,7 @@ def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], 
         assert ends is not None, "checked when the model was loaded"
         _, features, kind = ends
     if isinstance(head, nn.Module):
+        heads.check(head, features, len(labels), kind)
         preset, layers, new = "custom", None, head
     else:
         layers = heads.layers_of(head, features, len(labels), kind)

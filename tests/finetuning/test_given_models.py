@@ -1,0 +1,78 @@
+"""A run on a model that the caller made: it is trained in place, and its head must suit the data."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import zoo
+from tests.finetuning.conftest import TINY, Train, same_weights, weights_of
+from zoo.errors import UsageError
+
+
+def tiny(classes: object = ("ant", "bee"), **given: object) -> nn.Module:
+    torch.manual_seed(0)
+    return zoo.load(TINY, classes, weights=None, **given)
+
+
+def test_the_model_itself_is_trained(train: Train) -> None:
+    model = tiny()
+    before = model.fc.weight.detach().clone()
+    run = train(model=model, augment="none")
+    assert not torch.equal(model.fc.weight, before)
+    saved = weights_of(run.last)
+    assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
+    assert same_weights(train("again", model=tiny(), augment="none").last, run.last)
+
+
+def test_a_wrapped_model_is_trained_inside_its_wrapper(train: Train) -> None:
+    model = tiny()
+    run = train(model=nn.DataParallel(model))
+    assert torch.equal(model.fc.weight, weights_of(run.last)["fc.weight"])
+
+
+def test_numbered_classes_get_the_names_of_the_folders(train: Train) -> None:
+    model = tiny(2)
+    train(model=model)
+    assert zoo.spec_of(model).head.classes == ("ant", "bee")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (3, r"the model's head has 3 classes, and .*imgs has 2: ant, bee(?s:.)*zoo\.swap_head"),
+        (None, "has the library's own classifier(?s:.)*classes="),
+        (["bee", "ant"], "in another order than the folders: bee, ant"),
+    ],
+)
+def test_a_head_that_does_not_suit_the_data_is_refused(
+    train: Train, tmp_path: Path, classes: object, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(model=tiny(classes))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_order_of_the_model_can_be_given(train: Train) -> None:
+    run = train(model=tiny(["bee", "ant"]), classes=["bee", "ant"])
+    assert tomllib.loads((run.folder / "run.toml").read_text())["classes"] == ["bee", "ant"]
+
+
+def test_a_model_that_zoo_does_not_know_is_refused(train: Train) -> None:
+    with pytest.raises(UsageError, match="zoo knows nothing about this Linear"):
+        train(model=nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize("given", [{"head": "mlp"}, {"mode": "append"}, {"weights": "none"}])
+def test_what_only_loading_can_do_is_refused(train: Train, given: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(given))} .* model is given as it is"):
+        train(model=tiny(), **given)
+
+
+def test_the_recipe_of_the_run_has_the_head_of_the_model(train: Train, tmp_path: Path) -> None:
+    run = train(model=tiny(head="mlp", mode="append"))
+    again = zoo.finetune(recipe=run.folder / "run.toml", out=tmp_path / "runs", name="again")
+    assert weights_of(again.last).keys() == weights_of(run.last).keys()
+    assert zoo.spec_of(zoo.load_checkpoint(again.last)).head == zoo.spec_of(zoo.load_checkpoint(run.last)).head
