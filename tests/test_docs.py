@@ -159,6 +159,8 @@ def test_the_files_and_targets_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
     assert not [link for link in links if link and not (page.parent / link).exists()]
+    scripts = re.findall(r"\b(?:tools|tests|benchmarks)/[\w/]+\.py", text)
+    assert not [script for script in scripts if not (ROOT / script).exists()]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.MULTILINE))
     assert named <= targets

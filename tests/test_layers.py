@@ -1,6 +1,7 @@
 """Imports point down: the table of layers, read from the source of every module."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,8 +96,15 @@ def test_every_module_has_a_layer() -> None:
     unknown = {part_of(module) for module in MODULES} - LAYER_OF.keys() - {""}
     assert not unknown, (
         f"no layer is known for {sorted(unknown)}: put each into LAYERS here, as low as its imports allow, "
-        "and into the table of layers in the documentation"
+        "and into the table of CONTRIBUTING.md"
     )
+
+
+def test_the_contributors_read_the_same_table() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", text, re.MULTILINE)
+    written = {int(layer): set(re.findall(r"`(\w+)", rooms)) for layer, rooms in rows}
+    assert written == LAYERS
 
 
 def test_imports_point_down() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from zoo.checkpoint import reading
 from zoo.data.folders import find_labelled
 from zoo.data.loading import Loader, evaluation_transform
-from zoo.data.pictures import find_problems
-from zoo.errors import CheckpointError, DataError
+from zoo.data.pictures import require_readable
+from zoo.errors import CheckpointError
 from zoo.names import listed
 from zoo.registry import spec_of
 from zoo.sources.checkpoints import load_checkpoint
@@ -67,10 +67,7 @@ def evaluate(
     if spec.head is None:
         raise CheckpointError(f"{place} has the library's own classifier, whose classes are no folders of yours.")
     dataset, read_from = find_labelled(Path(data).expanduser(), spec.head.classes, split)
-    problems = find_problems([picture.path for picture in dataset.val])
-    if problems:
-        lines = [f"{problem.path}   {problem.reason}" for problem in problems[:20]]
-        raise DataError(f"{len(problems):,} of {len(dataset.val):,} pictures cannot be used:", *lines)
+    require_readable([picture.path for picture in dataset.val])
     on = pick(device, amp)
     loader = Loader(
         dataset.val,

@@ -24,8 +24,8 @@ LAYERS: Mapping[str, type[nn.Module]] = {
 }
 
 
-def layers_of(preset: str, features: int, classes: int, kind: Kind) -> tuple[dict[str, Any], ...]:
-    """The layers of a preset with every argument as a number.
+def layers_of(preset: str, features: int, classes: int, kind: Kind, *, bias: bool = True) -> tuple[dict[str, Any], ...]:
+    """The layers of a preset with every argument as a number; `bias` is that of the last one.
 
     >>> layers_of("linear", features=512, classes=5, kind="vector")
     ({'layer': 'Linear', 'in_features': 512, 'out_features': 5},)
@@ -40,6 +40,8 @@ def layers_of(preset: str, features: int, classes: int, kind: Kind) -> tuple[dic
     for layer in read["layers"]:
         values = {key: numbers.get(value, value) if isinstance(value, str) else value for key, value in layer.items()}
         resolved.append(_at_every_place(values) if kind == "map" else values)
+    if not bias:
+        resolved[-1]["bias"] = False
     return tuple(resolved)
 
 

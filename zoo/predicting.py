@@ -10,8 +10,8 @@ import torch
 from zoo.checkpoint import reading
 from zoo.data.folders import Picture, pictures_of
 from zoo.data.loading import Loader, evaluation_transform
-from zoo.data.pictures import find_problems
-from zoo.errors import CheckpointError, DataError, UsageError
+from zoo.data.pictures import require_readable
+from zoo.errors import CheckpointError, UsageError
 from zoo.registry import spec_of
 from zoo.sources.checkpoints import load_checkpoint
 from zoo.training.devices import default_workers, pick
@@ -65,10 +65,7 @@ def predict(
     place = reading.checkpoint_at(checkpoint)
     given = [pictures] if isinstance(pictures, str | Path) else pictures
     paths = pictures_of(str(each) for each in given)
-    problems = find_problems(paths)
-    if problems:
-        lines = [f"{problem.path}   {problem.reason}" for problem in problems[:20]]
-        raise DataError(f"{len(problems):,} of {len(paths):,} pictures cannot be used:", *lines)
+    require_readable(paths)
     model = load_checkpoint(place)
     spec = spec_of(model)
     if spec.head is None:

@@ -74,6 +74,8 @@ class ModelSpec:
     kind: Kind
     """What the head receives: a vector, or a map with channels first."""
     preprocessing: Preprocessing
+    bias: bool = True
+    """Whether the library's own classifier has a bias; its linear replacement is then of the same form."""
     pool_path: str | None = None
     licence: str | None = None
     head: HeadSpec | None = None

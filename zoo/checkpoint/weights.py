@@ -68,7 +68,8 @@ def _read_pickled(path: Path) -> Any:
                 "weights alone need no code; ask its author for a .safetensors file or a plain state dict",
             ) from error
         raise CheckpointError(f"{path} is no file of weights that torch can read, or it is cut off.") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    # A damaged pickle fails in as many ways as it can be read: struct.error, IndexError, AssertionError and more.
+    except Exception as error:
         raise CheckpointError(
             f"{path} is no file of weights that torch can read, or it is cut off.",
             f"({str(error).splitlines()[0][:120]})" if str(error) else "",

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from zoo.cli.options import Debug
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog="zoo demo")
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Where to put its pictures and runs.")] = Path("zoo-demo"),
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Fine-tune a bundled backbone on handwritten digits that it has never seen, in a minute."""
     from zoo import demo as demonstration

@@ -4,15 +4,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from zoo.cli.options import AsJson, BatchSize, Checkpoint, Debug, Device, Workers
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog="zoo evaluate checkpoints/vgg16-imgs --data ./test")
 def evaluate(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(help="A checkpoint, or a run, which stands for its best one.", metavar="CHECKPOINT"),
-    ],
+    checkpoint: Checkpoint,
     data: Annotated[
         str,
         typer.Option("--data", help="Folder with one folder a class, or with test/ or val/.", metavar="FOLDER"),
@@ -21,14 +20,11 @@ def evaluate(
         str | None,
         typer.Option("--split", help="Which folder below it to read: test, val, train.", metavar="NAME"),
     ] = None,
-    batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1, metavar="N")] = 32,
-    workers: Annotated[
-        int | None,
-        typer.Option("-j", "--workers", help="Processes that read pictures.", min=0, metavar="N", show_default=False),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda:0 or mps.", metavar="DEVICE")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Measure a checkpoint on a folder of pictures, with its own classes and preprocessing."""
     from zoo.cli.output import console, print_json, table

@@ -7,18 +7,19 @@ import typer
 
 from zoo import registry
 from zoo.cli.completion import model_names
+from zoo.cli.options import AsJson, Debug
 from zoo.errors import UsageError
 from zoo.names import near_hint
 from zoo.units import count
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog="zoo info vgg16 · zoo info timm:resnet50.a1_in1k")
 def info(
     name: Annotated[str, typer.Argument(help="A model's name.", metavar="MODEL", autocompletion=model_names)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Tell what is known about a model: size, input, head, places to freeze up to, weights."""
     source, plain = registry.find(name)

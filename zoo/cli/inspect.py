@@ -5,17 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
+from zoo.cli.options import AsJson, Debug
 from zoo.errors import CheckpointError
 from zoo.units import count, megabytes
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog="zoo inspect checkpoints/vgg16-imgs · zoo inspect checkpoints/vgg16-imgs/epoch-0005")
 def inspect(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint's folder, or a run's.", metavar="CHECKPOINT")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Tell what is in a checkpoint, after comparing every file with its manifest; nothing is executed."""
     from zoo.checkpoint import inspecting

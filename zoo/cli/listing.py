@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from zoo import registry
+from zoo.cli.options import AsJson, Debug
 from zoo.errors import UsageError
 from zoo.units import count
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Sort(enum.StrEnum):
@@ -49,8 +50,8 @@ def list_command(
         typer.Option("--sort", help="Order by this, the best accuracy first.", show_default=False),
     ] = None,
     all_rows: Annotated[bool, typer.Option("--all", help="Show every row on a terminal too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """List the models there are: source, name, parameters, input size, and accuracy where stated."""
     found = registry.list_models(pattern, source=source, pretrained=pretrained, max_parameters=_number(max_params))

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from zoo.cli.options import BatchSize, Checkpoint, Debug, Device, Workers
+
+app = typer.Typer(add_completion=False)
 
 
 class Format(enum.StrEnum):
@@ -20,21 +22,15 @@ class Format(enum.StrEnum):
 
 @app.command(epilog="zoo predict checkpoints/vgg16-imgs a.jpg './more/*.png' --top 3")
 def predict(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(help="A checkpoint, or a run, which stands for its best one.", metavar="CHECKPOINT"),
-    ],
+    checkpoint: Checkpoint,
     pictures: Annotated[list[str], typer.Argument(help="Files, folders, or globs in quotes.", metavar="PICTURE…")],
     top: Annotated[int, typer.Option("--top", "-k", help="How many classes to name.", min=1, metavar="N")] = 1,
     form: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.table,
-    batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1, metavar="N")] = 32,
-    workers: Annotated[
-        int | None,
-        typer.Option("-j", "--workers", help="Processes that read pictures.", min=0, metavar="N", show_default=False),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda:0 or mps.", metavar="DEVICE")] = "auto",
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Say what pictures show, with a checkpoint's own classes and preprocessing."""
     from zoo.cli.output import console, print_json, table

@@ -7,9 +7,10 @@ import typer
 
 from zoo import catalog, files, recipe
 from zoo.cli.completion import recipe_names
+from zoo.cli.options import AsJson, Debug
 from zoo.errors import UsageError
 
-app = typer.Typer(invoke_without_command=True, epilog="zoo recipes copy linear-probe ./mine.toml")
+app = typer.Typer(add_completion=False, invoke_without_command=True, epilog="zoo recipes copy linear-probe ./mine.toml")
 
 NAME = typer.Argument(help="A recipe's name.", metavar="NAME", autocompletion=recipe_names)
 
@@ -17,8 +18,8 @@ NAME = typer.Argument(help="A recipe's name.", metavar="NAME", autocompletion=re
 @app.callback()
 def recipes(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """List, show or copy recipes; what they say can be overridden by flags."""
     if context.invoked_subcommand is not None:

@@ -4,15 +4,17 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from zoo.cli.options import Debug, Quiet, RunAsJson
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog="zoo resume checkpoints/vgg16-imgs")
 def resume(
     run: Annotated[str, typer.Argument(help="The run's folder.", metavar="RUN")],
-    as_json: Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    as_json: RunAsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Go on with a run where its newest checkpoint stands, as if it had never stopped."""
     from zoo import finetuning

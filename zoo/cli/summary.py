@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from zoo.cli.completion import model_names
+from zoo.cli.options import AsJson, Debug
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog="zoo summary vgg16 · zoo summary resnet18 --freeze until:layer3")
@@ -24,8 +25,8 @@ def summary(
         typer.Option("--unfreeze", help="Globs taken out of what is frozen.", metavar="GLOBS", show_default=False),
     ] = None,
     depth: Annotated[int, typer.Option("--depth", help="How far the tree is opened.", min=1, metavar="N")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Show a model's modules with shapes, parameters, and what is trained or frozen.
 

@@ -2,12 +2,14 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from zoo.errors import DataError
 
 # Formats of pictures only; Pillow also knows documents (EPS, PDF) whose readers run programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -53,6 +55,21 @@ def find_problems(paths: Iterable[Path], seen: Callable[[], None] | None = None)
             if problem:
                 problems.append(problem)
     return problems
+
+
+def require_readable(paths: Sequence[Path], seen: Callable[[], None] | None = None, most: int = 20) -> None:
+    """Decode every file in full; raises DataError that lists those that cannot be, `most` of them by name."""
+    problems = find_problems(paths, seen)
+    if not problems:
+        return
+    lines = [f"{problem.path}   {problem.reason}" for problem in problems[:most]]
+    if len(problems) > most:
+        lines.append(f"… and {len(problems) - most:,} more")
+    raise DataError(
+        f"{len(problems):,} of {len(paths):,} pictures cannot be used:",
+        *lines,
+        "mend them or move them away.",
+    )
 
 
 def _problems(pool: ThreadPoolExecutor, paths: list[Path]) -> Iterator[Problem | None]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -12,8 +13,8 @@ from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
 from zoo.data.folders import Dataset, find_dataset
 from zoo.data.loading import Loader, evaluation_transform, training_transform
-from zoo.data.pictures import find_problems
-from zoo.errors import DataError, StorageError, UsageError
+from zoo.data.pictures import require_readable
+from zoo.errors import StorageError, UsageError
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.table import Row, rows_of
 from zoo.freezing.order import RunningOrder
@@ -111,6 +112,7 @@ def prepare(
         data=str(dataset.root.resolve()),
         weights=_weights_text(recipe, spec_of(built)),
         classes=dataset.classes,
+        **_head_of(spec_of(built)),
     )
     return Plan(repeatable, built, dataset, device, order, folder, tables, size, workers)
 
@@ -182,6 +184,12 @@ def _with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, off
         )
     model = unwrapped(model)
     spec = spec_of(model)
+    fixed = [key for key in ("head", "mode", "weights") if key in recipe.flags]
+    if fixed:
+        raise UsageError(
+            f"{fixed[0]} cannot be set here: the model is given as it is.",
+            "load it so with zoo.load, or change its head with zoo.swap_head",
+        )
     if spec.head is None:
         raise UsageError(
             f"this {spec.full_name} has the library's own classifier.",
@@ -218,6 +226,12 @@ def _observed(model: nn.Module, recipe: Recipe) -> RunningOrder:
             f"{spec_of(model).full_name} cannot take pictures of {height} × {width}: {reason}",
             "leave --img-size out, or take a size that the model knows; zoo info shows it",
         ) from error
+
+
+def _head_of(spec: ModelSpec) -> dict[str, Any]:
+    """The head that stands on the model, which is not the recipe's where the model itself was given."""
+    assert spec.head is not None
+    return {"head": spec.head.preset, "mode": spec.head.mode}
 
 
 def _weights_text(recipe: Recipe, spec: ModelSpec) -> str:
@@ -273,15 +287,4 @@ def _check_space(folder: Path, size: int, recipe: Recipe) -> None:
 def _check_pictures(dataset: Dataset, reporter: Reporter) -> None:
     paths = [picture.path for picture in (*dataset.train, *dataset.val)]
     with reporter.progress("checking pictures", len(paths)) as advance:
-        problems = find_problems(paths, lambda: advance(""))
-    if not problems:
-        return
-    shown = 20
-    lines = [f"{problem.path}   {problem.reason}" for problem in problems[:shown]]
-    if len(problems) > shown:
-        lines.append(f"… and {len(problems) - shown:,} more")
-    raise DataError(
-        f"{len(problems):,} of {len(paths):,} pictures cannot be used:",
-        *lines,
-        "mend them or move them away; nothing was trained.",
-    )
+        require_readable(paths, lambda: advance(""))

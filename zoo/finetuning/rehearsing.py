@@ -45,8 +45,11 @@ def rehearse(plan: Plan) -> Estimate:
             apply_stage(model, stage, plan.order)
             model.train()
             before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            # The first batch starts the worker processes; the second one shows how fast they read.
+            batches = loader.epoch(0)
+            batch = next(batches)
             began = time.monotonic()
-            batch = next(loader.epoch(0))
+            batch = next(batches, batch)
             reading = (time.monotonic() - began) / max(1, plan.workers)
             pictures, labels = next(to_device([batch], plan.device))
             # The first pass allocates and warms up; the second is what a step takes.

@@ -4,6 +4,7 @@ The variables of the libraries hold: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOIN
 """
 
 import os
+import re
 import socket
 import urllib.error
 import urllib.parse
@@ -11,6 +12,9 @@ import urllib.request
 from pathlib import Path
 
 from zoo.errors import StorageError
+
+# The hash that torch and timm put in a file's name; some names have a dash for another reason.
+_DIGEST = re.compile(r"-([0-9a-f]{8,64})\.")
 
 
 def from_url(url: str, *, offline: bool, size: str = "") -> Path:
@@ -27,11 +31,10 @@ def from_url(url: str, *, offline: bool, size: str = "") -> Path:
         return target
     if offline:
         raise _absent(name, size, url, folder, "downloads are off (--offline)")
-    stem = Path(name).stem
-    digest = stem.rpartition("-")[2] if "-" in stem else None
+    digest = _DIGEST.search(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(target), hash_prefix=digest)
+        torch.hub.download_url_to_file(url, str(target), hash_prefix=digest and digest[1])
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise _absent(name, size, url, folder, f"no network ({getattr(error, 'reason', error)})") from error
     except RuntimeError as error:

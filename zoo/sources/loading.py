@@ -331,9 +331,10 @@ def _checked(source: str, built: _Built) -> ModelSpec:
             f"{source}:{built.name} {where}, so one head of yours cannot stand in for it.",
             "zoo list shows models that can be fine-tuned",
         )
-    ends = surgery.ends_in(surgery.get_module(built.model, path))
+    classifier = surgery.get_module(built.model, path)
+    ends = surgery.ends_in(classifier)
     if ends is None:
-        found = type(surgery.get_module(built.model, path)).__name__
+        found = type(classifier).__name__
         raise UsageError(
             f"the classifier of {source}:{built.name} at {path} is a {found}, neither a linear layer nor a"
             " 1×1 convolution."
@@ -345,6 +346,7 @@ def _checked(source: str, built: _Built) -> ModelSpec:
         head_path=path,
         features=ends[0],
         kind=ends[2],
+        bias=classifier.bias is not None,
         preprocessing=built.preprocessing,
         pool_path=built.pool_path,
         licence=built.licence,
@@ -407,7 +409,7 @@ def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], 
         heads.check(head, features, len(labels), kind)
         preset, layers, new = "custom", None, head
     else:
-        layers = heads.layers_of(head, features, len(labels), kind)
+        layers = heads.layers_of(head, features, len(labels), kind, bias=spec.bias or mode == "append")
         preset, new = head, heads.build(layers)
     path = spec.head_path if mode == "replace" else f"{spec.head_path}.1"
     if mode == "append" and not appended:

@@ -1,0 +1,20 @@
+"""Options that several commands share, in one form."""
+
+from typing import Annotated
+
+import typer
+
+Checkpoint = Annotated[
+    str, typer.Argument(help="A checkpoint, or a run, which stands for its best one.", metavar="CHECKPOINT")
+]
+BatchSize = Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1, metavar="N")]
+Workers = Annotated[
+    int | None,
+    typer.Option("-j", "--workers", help="Processes that read pictures.", min=0, metavar="N", show_default=False),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda:0 or mps.", metavar="DEVICE")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+RunAsJson = Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
+# What it does stands in the package's door, which catches the errors of every command.
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
