@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,6 +53,18 @@ def test_the_manifest_states_format_size_and_sha256_of_every_file(folder: Path) 
         "size": 2,
     }
     assert sorted(manifest["files"]) == ["config.json", "model.bin"]
+
+
+def test_everything_is_on_the_disk_before_the_folder_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "epoch-0001"
+    flushed: dict[bool, list[int]] = {False: [], True: []}
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed[place.exists()].append(os.fstat(handle).st_ino))
+    fill(place, "new")
+    manifest = (place / "MANIFEST.json").stat().st_ino
+    others = [(place / name).stat().st_ino for name in ("config.json", "model.bin")]
+    assert flushed == {False: [*others, manifest, place.stat().st_ino], True: [tmp_path.stat().st_ino]}
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
@@ -112,25 +125,19 @@ def test_a_complete_folder_is_seen_as_such(folder: Path) -> None:
     assert files.damaged(folder) == []
 
 
-def test_a_truncated_file_is_found(folder: Path) -> None:
-    with (folder / "model.bin").open("r+b") as file:
-        file.truncate(17)
-    assert not files.is_complete(folder)
+@pytest.mark.parametrize(
+    ("damage", "seen_at_a_glance"),
+    [
+        (lambda file: os.truncate(file, 17), True),
+        (Path.unlink, True),
+        (lambda file: file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]), False),
+    ],
+    ids=["truncated", "missing", "one bit flipped"],
+)
+def test_damage_is_found(damage: Callable[[Path], object], seen_at_a_glance: bool, folder: Path) -> None:
+    damage(folder / "model.bin")
+    assert files.is_complete(folder) is not seen_at_a_glance
     assert files.damaged(folder) == ["model.bin"]
-
-
-def test_a_flipped_bit_is_found(folder: Path) -> None:
-    content = bytearray((folder / "model.bin").read_bytes())
-    content[50] ^= 1
-    (folder / "model.bin").write_bytes(content)
-    assert files.is_complete(folder)
-    assert files.damaged(folder) == ["model.bin"]
-
-
-def test_a_missing_file_is_found(folder: Path) -> None:
-    (folder / "config.json").unlink()
-    assert not files.is_complete(folder)
-    assert files.damaged(folder) == ["config.json"]
 
 
 @pytest.mark.parametrize(

@@ -32,19 +32,18 @@ def imported_by(*command: str, cwd: Path, **environment: str) -> tuple[set[str],
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        (["--help"], "finetune"),
-        (["--version"], "zoo 0."),
-        (["list", "vgg1?"], "vgg16"),
-        (["list", "--json"], '"vgg16"'),
-        (["info", "vgg16"], "138,357,544"),
-        (["info", "timm:resnet18", "--json"], '"layer4.1"'),
-        (["recipes"], "linear-probe"),
-        (["recipes", "show", "fine-tune"], "[[stages]]"),
+        ("--help", "finetune"),
+        ("--version", "zoo 0."),
+        ("list vgg1?", "vgg16"),
+        ("list --json", '"vgg16"'),
+        ("info vgg16", "138,357,544"),
+        ("info timm:resnet18 --json", '"layer4.1"'),
+        ("recipes", "linear-probe"),
+        ("recipes show fine-tune", "[[stages]]"),
     ],
-    ids=" ".join,
 )
-def test_facts_come_without_a_heavy_library(arguments: list[str], shown: str, tmp_path: Path) -> None:
-    imported, out = imported_by("-m", "zoo", *arguments, cwd=tmp_path)
+def test_facts_come_without_a_heavy_library(arguments: str, shown: str, tmp_path: Path) -> None:
+    imported, out = imported_by("-m", "zoo", *arguments.split(), cwd=tmp_path)
     assert shown in out
     assert not imported & HEAVY
 

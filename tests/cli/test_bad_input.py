@@ -68,7 +68,7 @@ def test_every_file_that_cannot_be_read_is_listed(call: Call, pictures: Path, tm
     (pictures / "bee" / "short.jpg").write_bytes(cut)
     os.mkfifo(pictures / "bee" / "pipe.jpg")
     told = call()
-    refused(told, 3, "4 of 24 pictures cannot be used", "nothing was trained")
+    refused(told, 3, "4 of 24 pictures cannot be used", "mend them or move them away")
     for line in ("notes.jpg   a text file", "none.jpg   empty", "short.jpg   cut off after 1,000", "pipe.jpg   not an"):
         assert f"/{line}" in told.err
     assert not (tmp_path / "runs").exists()

@@ -1,7 +1,10 @@
 """The flags of `zoo finetune` about the run itself: where it goes, what it keeps, what is told of it."""
 
+import contextlib
 import json
+import signal
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import torch
 import zoo
 from tests.cli.conftest import MODEL, Call, Tune, last, recipe_of
 from tests.conftest import Command
+from zoo.cli.reporter import Printer
 
 
 def test_checkpoints_are_kept_as_told(tune: Tune) -> None:
@@ -129,3 +133,24 @@ def test_the_device_is_written_down(tune: Tune) -> None:
     assert (recipe_of(run)["device"], recipe_of(run)["amp"]) == ("cpu", "off")
     assert '"device": "cpu, float32' in (run / "log.jsonl").read_text()
     assert '"device": "cpu, bfloat16 mixed' in (tune("--amp", "bf16") / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize(("times", "words"), [(1, "go on with: zoo resume"), (2, "stopped at once")])
+def test_ctrl_c_ends_with_130(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, words: str
+) -> None:
+    @contextlib.contextmanager
+    def progress(_: Printer, what: str, __: int) -> Iterator[Callable[[str], None]]:
+        def advance(_: str) -> None:
+            if what == "epoch 2/3":
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+
+        yield advance
+
+    monkeypatch.setattr(Printer, "progress", progress)
+    told = call("--epochs", 3, "--name", "run")
+    assert told.code == 130
+    assert words in told.err
+    assert "Traceback" not in told.out + told.err
+    assert (tmp_path / "runs" / "run" / "epoch-0001" / "MANIFEST.json").is_file()

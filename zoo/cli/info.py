@@ -51,6 +51,8 @@ def _lines(entry: registry.Entry) -> list[str]:
         + (f", {entry.features:,} features ({entry.kind})" if entry.features else ""),
         f"  freeze until   {_folded(entry.places)}",
     ]
+    if entry.source == "hf":
+        lines.append("  these are the defaults of its type; its own files on the hub are read when it is loaded")
     if entry.refused:
         lines.append(f"  cannot be fine-tuned: {entry.refused}")
     if not entry.weights:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -14,7 +14,12 @@ from zoo.sources.hub import from_hub, snapshot
 
 # Values of a configuration that transformers would follow to code elsewhere.
 _NEVER = ("auto_map", "architectures", "transformers_version", "torch_dtype", "dtype", "_name_or_path")
-_RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_RESAMPLING: Mapping[int, Literal["nearest", "bilinear", "bicubic", "lanczos"]] = {
+    0: "nearest",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+}
 
 
 def is_folder(name: str) -> bool:
@@ -76,6 +81,8 @@ def create(values: Mapping[str, Any]) -> nn.Module:
     if kind not in TYPES:
         raise UsageError(f"a transformers model of type {kind!r} is no image classifier.", f"types: {', '.join(TYPES)}")
     config = AutoConfig.for_model(kind, **values)
+    # Types with several classes look through this list, which must not be None.
+    config.architectures = []
     model: nn.Module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     return model
 
@@ -105,25 +112,35 @@ def load(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     return model.float(), tuple(sorted(report["missing_keys"]))
 
 
-def head_path(model: nn.Module) -> str | None:
-    """The last layer outside the base model that produces the classes."""
+def head_path(model: nn.Module) -> str | tuple[str, ...] | None:
+    """The linear layer outside the base model that produces the classes; all of them where there are several."""
     import torch
 
-    base = str(getattr(model, "base_model_prefix", ""))
+    base = _base_path(model)
     count = int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
-    found = None
-    for name, module in model.named_modules():
-        if is_under(name, base) and base:
-            continue
-        if isinstance(module, torch.nn.Linear) and module.out_features == count:
-            found = name
-    return found
+    found = tuple(
+        name
+        for name, module in model.named_modules()
+        if not (base and is_under(name, base)) and isinstance(module, torch.nn.Linear) and module.out_features == count
+    )
+    return found[0] if len(found) == 1 else found or None
 
 
 def outside_base(model: nn.Module) -> tuple[str, ...]:
-    """The parameters that are no part of the base model and are therefore trained with the head."""
-    base = str(getattr(model, "base_model_prefix", ""))
+    """The parameters that are no part of the base model and are therefore trained with the head.
+
+    Some classifiers (CLIP's, SigLIP's) hold no base model of their own; then the head alone is outside.
+    """
+    base = _base_path(model)
+    if not base:
+        return ()
     return tuple(name for name, _ in model.named_parameters() if not is_under(name, base))
+
+
+def _base_path(model: nn.Module) -> str:
+    """Where the base model stands within the classifier; empty where it has no place of its own."""
+    base = str(getattr(model, "base_model_prefix", ""))
+    return base if base in dict(model.named_children()) else ""
 
 
 def set_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
@@ -134,49 +151,67 @@ def set_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
 
 
 def preprocessing(name: str, values: Mapping[str, Any], *, offline: bool) -> Preprocessing:
-    """How pictures are prepared, from the processor's configuration or else from the model's."""
+    """How pictures are prepared, as the model's own processor does it; without one, as its configuration suggests."""
     try:
         file = (
             Path(name).expanduser() / "preprocessor_config.json"
             if is_folder(name)
             else from_hub(name, "preprocessor_config.json", offline=offline)
         )
-        stated = json.loads(file.read_text(encoding="utf-8"))
-    except (StorageError, OSError):
-        stated = {}
-    except ValueError as error:
-        raise CheckpointError(f"{file} cannot be read: {error}.") from error
-    return preprocessing_of(stated, values)
+    except StorageError:
+        return preprocessing_of({}, values)
+    return preprocessing_of(_processor(file) if file.is_file() else {}, values)
+
+
+def _processor(file: Path) -> dict[str, Any]:
+    """What the processor of a configuration file goes by, its class's defaults included."""
+    from transformers import AutoImageProcessor
+
+    try:
+        processor = AutoImageProcessor.from_pretrained(file.parent, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+    stated: dict[str, Any] = {**processor.to_dict(), "class": type(processor).__name__}
+    return stated
 
 
 def preprocessing_of(stated: Mapping[str, Any], values: Mapping[str, Any]) -> Preprocessing:
-    """The facts of an image processor's configuration; what it leaves out follows the model's."""
-    size = stated.get("size", values.get("image_size", 224))
-    fit: Any = "squash"
+    """The facts of an image processor; without any, the input size is the model's and values go from -1 to 1."""
+    size = stated.get("size") or values.get("image_size", 224)
+    fit: Literal["crop", "squash"] = "squash"
     if isinstance(size, Mapping) and "shortest_edge" in size:
-        fit, edge = "crop", size["shortest_edge"]
-        crop_share = stated.get("crop_pct")
-        if crop_share and edge < 384:
-            target, resize = (edge, edge), (int(edge / crop_share),) * 2
-        else:
-            target = _edges(stated.get("crop_size", edge)) if stated.get("do_center_crop") else (edge, edge)
-            resize = (edge, edge)
+        edge = int(size["shortest_edge"])
+        fit, resize, target = "crop", (edge, edge), (edge, edge)
+        if stated.get("crop_pct"):
+            # ConvNeXT's rule: small inputs are the centre of a larger picture, large ones the whole, squashed.
+            fit = "crop" if edge < 384 else "squash"
+            resize = (int(edge / stated["crop_pct"]),) * 2 if edge < 384 else resize
+        elif str(stated.get("class", "")).startswith("Levit"):
+            resize = (int(256 / 224 * edge),) * 2
     else:
-        resize = _edges(size)
-        target = _edges(stated["crop_size"]) if stated.get("do_center_crop") and "crop_size" in stated else resize
-    normal = stated.get("do_normalize", True)
+        resize = target = _edges(size)
+    if stated.get("do_center_crop") and stated.get("crop_size") and not stated.get("crop_pct"):
+        target = _edges(stated["crop_size"])
+    normal = stated.get("do_normalize", not stated)
+    mean = stated.get("image_mean") or (0.5,) * 3
+    std = stated.get("image_std") or (0.5,) * 3
+    if stated.get("include_top"):
+        # EfficientNet's processor divides by the deviation a second time.
+        std = tuple(value * value for value in std)
     return Preprocessing(
         size=target,
-        resize=(int(resize[0]), int(resize[1])),
+        resize=resize,
         fit=fit,
-        interpolation=_RESAMPLING.get(stated.get("resample", 2), "bilinear"),  # type: ignore[arg-type]
-        mean=tuple(stated.get("image_mean", (0.5,) * 3)) if normal else (0.0,) * 3,
-        std=tuple(stated.get("image_std", (0.5,) * 3)) if normal else (1.0,) * 3,
+        interpolation=_RESAMPLING.get(stated.get("resample", 2), "bilinear"),
+        mean=tuple(mean) if normal or not stated else (0.0,) * 3,
+        std=tuple(std) if normal or not stated else (1.0,) * 3,
         order="BGR" if stated.get("do_flip_channel_order") else "RGB",
     )
 
 
 def _edges(size: Any) -> tuple[int, int]:
+    if isinstance(size, Mapping) and "shortest_edge" in size:
+        return int(size["shortest_edge"]), int(size["shortest_edge"])
     if isinstance(size, Mapping):
         return int(size["height"]), int(size["width"])
     if isinstance(size, int):

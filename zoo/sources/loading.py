@@ -224,7 +224,7 @@ def _build(source: str, name: str, weights: str | None, *, offline: bool) -> _Bu
 
 
 def _build_torchvision(name: str, weights: str | None, *, offline: bool) -> _Built:
-    given = torchvision.arguments(name, pretrained=weights is not None)
+    given = torchvision.arguments(name, weights)
     if weights is None:
         model = torchvision.create(name, given)
     else:
@@ -333,6 +333,11 @@ def _checked(source: str, built: _Built) -> ModelSpec:
         )
     classifier = surgery.get_module(built.model, path)
     ends = surgery.ends_in(classifier)
+    if isinstance(surgery.get_module(built.model, path), nn.Identity):
+        raise UsageError(
+            f"the weights of {source}:{built.name} come without a classifier, whose place your head would take.",
+            f"zoo info {source}:{built.name.partition('.')[0]} shows its other weights",
+        )
     if ends is None:
         found = type(classifier).__name__
         raise UsageError(

@@ -45,14 +45,17 @@ WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 WITH_INIT_SWITCH = ("googlenet", "inception_v3", "vgg")
 
 
-def arguments(name: str, *, pretrained: bool) -> dict[str, Any]:
+def arguments(name: str, weights: str | None) -> dict[str, Any]:
     """What the builder is given beside the class count, so that the model can be built again.
 
-    The auxiliary classifiers of googlenet and inception_v3 served their first training and are left out.
+    The auxiliary classifiers of googlenet and inception_v3 served their first training and are left out. A
+    vision transformer's positions belong to one input size, that of its weights.
     """
-    if name not in WITH_AUXILIARY_HEADS:
-        return {}
-    return {"aux_logits": False, "transform_input": pretrained}
+    if name in WITH_AUXILIARY_HEADS:
+        return {"aux_logits": False, "transform_input": weights is not None}
+    if name.startswith("vit_"):
+        return {"image_size": preprocessing(name, weights).size[0]}
+    return {}
 
 
 def create(name: str, given: Mapping[str, Any], *, initialise: bool = True) -> nn.Module:
