@@ -78,8 +78,6 @@ def torchvision_facts(name: str) -> Facts:
     sets = models.get_model_weights(name)
     usual = torchvision.preprocessing(name, None)
     given = torchvision.arguments(name, "DEFAULT")
-    if name.startswith("vit_"):  # its weights of other sizes have as many positions
-        given = {"image_size": usual.size[0], **given}
     create = functools.partial(torchvision.create, name, given)
     seen = examined(create, torchvision.head_path, torchvision.pool_path, usual)
     weights = {each.name: _torchvision_weights(each) for each in sets}

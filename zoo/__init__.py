@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from zoo.errors import UsageError as UsageError
     from zoo.errors import ZooError as ZooError
     from zoo.evaluating import evaluate as evaluate
-    from zoo.finetuning import Run as Run
     from zoo.finetuning import finetune as finetune
     from zoo.finetuning import resume as resume
+    from zoo.finetuning.plan import Run as Run
     from zoo.freezing import freeze as freeze
     from zoo.freezing import unfreeze as unfreeze
     from zoo.predicting import predict as predict
@@ -46,7 +46,7 @@ _HOMES = {
     "DataError": "zoo.errors",
     "ModelSpec": "zoo.registry",
     "NumericsError": "zoo.errors",
-    "Run": "zoo.finetuning",
+    "Run": "zoo.finetuning.plan",
     "Stopped": "zoo.errors",
     "StorageError": "zoo.errors",
     "UsageError": "zoo.errors",

@@ -102,8 +102,8 @@ def test_a_real_process_is_stopped_or_killed_and_the_run_goes_on(
         process.send_signal(number)
         out, err = process.communicate(timeout=120)
     assert process.returncode == code, err
-    assert "Traceback" not in out + err
     if number == signal.SIGINT:
+        assert "Traceback" not in out + err
         saved = next(line for line in err.splitlines() if "saved" in line)
         assert Path(saved.split("saved ")[1].rstrip(".")).is_dir()
         assert f"go on with: zoo resume {run}" in err

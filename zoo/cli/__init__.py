@@ -125,8 +125,7 @@ def run(given: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         _trace(debug)
-        say_error("stopped at once; nothing more was saved.")
-        return 130
+        result = 130
     except BrokenPipeError:
         # The reader of a pipe has gone; Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -138,6 +137,9 @@ def run(given: list[str]) -> int:
             "  this is a mistake in zoo; --debug shows where, and a report of it helps"
         )
         return 1
+    # Typer, too, turns Ctrl-C into this number.
+    if result == 130:
+        say_error("stopped at once; nothing more was saved.")
     return result if isinstance(result, int) else 0
 
 

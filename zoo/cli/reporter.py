@@ -10,8 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zoo.cli.output import console, table
-from zoo.finetuning import Run
-from zoo.finetuning.preparing import Plan
+from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.report import Section, class_sections, plan_sections
 from zoo.finetuning.reporting import Advance, Reporter
 from zoo.units import duration, megabytes

@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from zoo import recipe as recipes
 from zoo.checkpoint import reading
 from zoo.data.folders import from_json
 from zoo.errors import CheckpointError
-from zoo.finetuning.preparing import Plan, checkpoint_size, prepare, set_dropout, tables_of
+from zoo.finetuning.plan import Plan
+from zoo.finetuning.plan import Run as Run
+from zoo.finetuning.preparing import checkpoint_size, prepare, set_dropout, tables_of
 from zoo.finetuning.rehearsing import Estimate as Estimate
 from zoo.finetuning.rehearsing import rehearse as rehearse
 from zoo.finetuning.report import class_sections, plain, plan_sections
@@ -31,36 +32,6 @@ from zoo.training.metrics import Metrics
 from zoo.units import duration
 
 DEFAULT_OUT = Path("checkpoints")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run."""
-
-    folder: Path
-    best: Path
-    """The checkpoint with the highest validation accuracy."""
-    last: Path
-    epochs: int
-    metrics: Mapping[str, float]
-    """The validation figures of the best checkpoint."""
-    seconds: float
-    best_epoch: int
-    figures: Metrics | None = field(default=None, repr=False)
-    """The last epoch's figures with every class; None for a run that was finished before."""
-    peak: int | None = field(default=None, repr=False)
-    """The most memory that was in use, in bytes, where the system tells."""
-
-    def to_values(self) -> dict[str, Any]:
-        """The run as plain values for programs."""
-        return {
-            "run": str(self.folder),
-            "best": str(self.best),
-            "last": str(self.last),
-            "epochs": self.epochs,
-            "metrics": dict(self.metrics),
-            "seconds": round(self.seconds, 3),
-        }
 
 
 def finetune(

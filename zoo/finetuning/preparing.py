@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,60 +11,20 @@ from torch import nn
 from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
 from zoo.data.folders import Dataset, find_dataset
-from zoo.data.loading import Loader, evaluation_transform, training_transform
 from zoo.data.pictures import require_readable
 from zoo.errors import StorageError, UsageError
+from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.table import Row, rows_of
 from zoo.freezing.order import RunningOrder
 from zoo.recipe import Recipe, Stage
 from zoo.registry import ModelSpec, Preprocessing, set_spec, spec_of, unwrapped
 from zoo.sources.loading import load
-from zoo.training.devices import Device, default_workers, pick
+from zoo.training.devices import default_workers, pick
 from zoo.training.optimizers import Group, groups_of
 
 COPIES = {"adamw": 2, "sgd": 1}
 """How many numbers an optimizer keeps for each trained one."""
-
-
-@dataclass
-class Plan:
-    """A run that is about to begin."""
-
-    recipe: Recipe
-    model: nn.Module
-    dataset: Dataset
-    device: Device
-    order: RunningOrder
-    folder: Path
-    tables: list[list[Row]]
-    """For each stage, what is trained."""
-    checkpoint_bytes: int
-    """The size of the largest checkpoint."""
-    workers: int
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The facts about the model."""
-        return spec_of(self.model)
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in an epoch."""
-        return len(self.loader(train=True))
-
-    def loader(self, *, train: bool) -> Loader:
-        """The pictures of one side as batches."""
-        preprocessing = self.spec.preprocessing
-        return Loader(
-            self.dataset.train if train else self.dataset.val,
-            training_transform(preprocessing, self.recipe.augment) if train else evaluation_transform(preprocessing),
-            batch_size=self.recipe.batch_size,
-            seed=self.recipe.seed,
-            shuffle=train,
-            workers=self.workers,
-            pin=self.device.device.type == "cuda",
-        )
 
 
 def prepare(

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from zoo import files
-from zoo.finetuning.preparing import Plan, apply_stage
+from zoo.finetuning.plan import Plan
+from zoo.finetuning.preparing import apply_stage
 from zoo.training.devices import peak_memory, synchronize
 from zoo.training.loop import logits_of, random_state_kept, to_device
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo import files
-from zoo.finetuning.preparing import Plan
+from zoo.finetuning.plan import Plan
 from zoo.finetuning.rehearsing import Estimate
 from zoo.finetuning.table import Row
 from zoo.training.metrics import Metrics

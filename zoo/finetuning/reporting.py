@@ -4,11 +4,9 @@ import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from zoo.finetuning import Run
-    from zoo.finetuning.preparing import Plan
+from zoo.finetuning.plan import Plan, Run
 
 Advance = Callable[[str], None]
 
@@ -23,7 +21,7 @@ class Reporter:
         """A piece of work of so many parts; the body calls what it gets once a part, with a word on it."""
         return contextlib.nullcontext(_ignore)
 
-    def planned(self, plan: "Plan") -> None:
+    def planned(self, plan: Plan) -> None:
         """All is known and training begins."""
 
     def epoch(self, row: Mapping[str, Any], best: bool) -> None:
@@ -32,7 +30,7 @@ class Reporter:
     def saved(self, checkpoint: Path) -> None:
         """A checkpoint is complete."""
 
-    def finished(self, run: "Run") -> None:
+    def finished(self, run: Run) -> None:
         """The run is done."""
 
 

@@ -20,7 +20,8 @@ from zoo.checkpoint import reading
 from zoo.checkpoint.state import restore_optimizer
 from zoo.data.folders import to_json
 from zoo.errors import NumericsError, Stopped
-from zoo.finetuning.preparing import Plan, apply_stage, groups_for
+from zoo.finetuning.plan import Plan
+from zoo.finetuning.preparing import apply_stage, groups_for
 from zoo.finetuning.reporting import Reporter
 from zoo.recipe import Stage, to_toml
 from zoo.sources.checkpoints import save_checkpoint
@@ -191,7 +192,7 @@ class Runner:
         )
         at.rows.append(row)
         logs.write_metrics(plan.folder, at.rows)
-        logs.log(plan.folder, "epoch", **row)
+        logs.log(plan.folder, "epoch", **row, classes=[vars(each) for each in validated.classes])
         self.reporter.epoch({**row, "epochs": plan.recipe.epochs}, better)
         due = time.monotonic() - self.last_saved >= CADENCE
         if better or due or self.stop or at.epoch == plan.recipe.epochs or self._is_kept(at.epoch):

@@ -1,0 +1,87 @@
+"""The two ends of a run as values: the plan before its first step, and the run when it is finished."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from zoo.data.folders import Dataset
+from zoo.data.loading import Loader, evaluation_transform, training_transform
+from zoo.finetuning.table import Row
+from zoo.freezing.order import RunningOrder
+from zoo.recipe import Recipe
+from zoo.registry import ModelSpec, spec_of
+from zoo.training.devices import Device
+from zoo.training.metrics import Metrics
+
+
+@dataclass
+class Plan:
+    """A run that is about to begin."""
+
+    recipe: Recipe
+    model: nn.Module
+    dataset: Dataset
+    device: Device
+    order: RunningOrder
+    folder: Path
+    tables: list[list[Row]]
+    """For each stage, what is trained."""
+    checkpoint_bytes: int
+    """The size of the largest checkpoint."""
+    workers: int
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The facts about the model."""
+        return spec_of(self.model)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        return len(self.loader(train=True))
+
+    def loader(self, *, train: bool) -> Loader:
+        """The pictures of one side as batches."""
+        preprocessing = self.spec.preprocessing
+        return Loader(
+            self.dataset.train if train else self.dataset.val,
+            training_transform(preprocessing, self.recipe.augment) if train else evaluation_transform(preprocessing),
+            batch_size=self.recipe.batch_size,
+            seed=self.recipe.seed,
+            shuffle=train,
+            workers=self.workers,
+            pin=self.device.device.type == "cuda",
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    best: Path
+    """The checkpoint with the highest validation accuracy."""
+    last: Path
+    epochs: int
+    metrics: Mapping[str, float]
+    """The validation figures of the best checkpoint."""
+    seconds: float
+    best_epoch: int
+    figures: Metrics | None = field(default=None, repr=False)
+    """The last epoch's figures with every class; None for a run that was finished before."""
+    peak: int | None = field(default=None, repr=False)
+    """The most memory that was in use, in bytes, where the system tells."""
+
+    def to_values(self) -> dict[str, Any]:
+        """The run as plain values for programs."""
+        return {
+            "run": str(self.folder),
+            "best": str(self.best),
+            "last": str(self.last),
+            "epochs": self.epochs,
+            "metrics": dict(self.metrics),
+            "seconds": round(self.seconds, 3),
+        }
