@@ -51,8 +51,8 @@ def hf_model(name: str) -> nn.Module:
 
 
 BUILDERS: dict[str, Callable[[str], nn.Module]] = {
-    "torchvision": lambda name: torchvision.create(name, torchvision.arguments(name, "DEFAULT")),
-    "timm": lambda name: timm.create(name, {}),
+    "torchvision": lambda name: torchvision.create(name, torchvision.arguments(name, "DEFAULT", pretrained=True)),
+    "timm": lambda name: timm.create(name),
     "hf": hf_model,
 }
 BUILT = [

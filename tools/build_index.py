@@ -77,7 +77,7 @@ def torchvision_facts(name: str) -> Facts:
 
     sets = models.get_model_weights(name)
     usual = torchvision.preprocessing(name, None)
-    given = torchvision.arguments(name, "DEFAULT")
+    given = torchvision.arguments(name, "DEFAULT", pretrained=True)
     create = functools.partial(torchvision.create, name, given)
     seen = examined(create, torchvision.head_path, torchvision.pool_path, usual)
     weights = {each.name: _torchvision_weights(each) for each in sets}
@@ -118,7 +118,7 @@ def timm_facts(name: str) -> Facts:
     if not chosen.num_classes:  # another tag may have been trained with a classifier
         full = next((f"{name}.{tag}" for tag, each in sets.items() if each.num_classes), name)
     usual = timm.preprocessing(full)
-    seen = examined(lambda: timm.create(full, {}), timm.head_path, timm.pool_path, usual)
+    seen = examined(lambda: timm.create(full), timm.head_path, timm.pool_path, usual)
     if not models.get_pretrained_cfg(full).num_classes:
         seen["refused"] = NO_CLASSIFIER
     weights = {tag: _timm_weights(each) for tag, each in sets.items()}

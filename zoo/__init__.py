@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.errors import CheckpointError as CheckpointError
     from zoo.errors import DataError as DataError
     from zoo.errors import NumericsError as NumericsError
+    from zoo.errors import OutOfMemoryError as OutOfMemoryError
     from zoo.errors import Stopped as Stopped
     from zoo.errors import StorageError as StorageError
     from zoo.errors import UsageError as UsageError
@@ -46,6 +47,7 @@ _HOMES = {
     "DataError": "zoo.errors",
     "ModelSpec": "zoo.registry",
     "NumericsError": "zoo.errors",
+    "OutOfMemoryError": "zoo.errors",
     "Run": "zoo.finetuning.plan",
     "Stopped": "zoo.errors",
     "StorageError": "zoo.errors",

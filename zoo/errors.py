@@ -6,6 +6,7 @@
     ├── CheckpointError  4   weights or a checkpoint that are refused
     ├── StorageError     5   the disk or the network
     ├── NumericsError    6   a loss that is no number
+    ├── OutOfMemoryError 7   the device's memory
     └── Stopped        130   Ctrl-C, after a checkpoint was saved
 
 Each says in at most three lines what was given, what is allowed and what to do.
@@ -55,6 +56,12 @@ class NumericsError(ZooError):
     """The loss is no number any more."""
 
     exit_code = 6
+
+
+class OutOfMemoryError(ZooError):
+    """The device has too little memory for a step."""
+
+    exit_code = 7
 
 
 class Stopped(ZooError):  # noqa: N818 - not an error: what the user asked for

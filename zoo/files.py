@@ -90,6 +90,19 @@ def new_folder(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
 
 
+def sweep(folder: Path) -> None:
+    """Tidy up after a process that was killed while it wrote into a folder: put back what had stepped aside,
+    remove what was never complete. Only for a folder in which nobody writes now."""
+    with explained(folder):
+        for aside in folder.glob(".*.old.*"):
+            for kept in aside.iterdir():
+                if not (folder / kept.name).exists():
+                    kept.rename(folder / kept.name)
+            shutil.rmtree(aside)
+        for partial in folder.glob(".epoch-*"):
+            shutil.rmtree(partial)
+
+
 def is_complete(folder: Path) -> bool:
     """Whether a folder has a manifest and every file of it in the right size; reads no content."""
     try:

@@ -251,11 +251,22 @@ def _keep_mistake(text: str) -> str | None:
     return None
 
 
+def kept(keep: str) -> tuple[bool, int | None]:
+    """Whether the best checkpoint stays, and every how many epochs one does; the newest always stays.
+
+    >>> kept("best,every:5")
+    (True, 5)
+    """
+    parts = [part.strip() for part in keep.split(",")]
+    every = [int(part.partition(":")[2]) for part in parts if part.startswith("every:")]
+    return "best" in parts, min(every) if every else None
+
+
 def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     """A recipe with some of its keys set anew, as flags and `--set` do.
 
-    A stage's key is set in every stage, or with `stages.0.lr` in one. `epochs` becomes the total of all
-    stages, each keeping its share. `freeze` and `unfreeze` need `stages.N.` where there are several.
+    A stage's key is set in every stage, or with `stages.0.lr` in one. `lr` takes a `backbone-lr` along in
+    proportion. `epochs` becomes the total of all stages, each keeping its share. `freeze` and `unfreeze` need `stages.N.` where there are several.
 
     >>> [stage.epochs for stage in override(find("probe-then-fine-tune"), {"epochs": 20}).stages]
     [8, 12]
@@ -298,6 +309,8 @@ def _override_one(values: dict[str, Any], key: str, value: Any) -> list[str]:
                 stage["epochs"] = share
         else:
             for stage in stages:
+                if key == "lr" and "backbone-lr" in stage:
+                    stage["backbone-lr"] *= value / stage["lr"]
                 stage[key] = value
         return []
     values[key] = value

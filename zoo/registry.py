@@ -98,14 +98,14 @@ class ModelSpec:
         return self.head.path if self.head else self.head_path
 
 
+# By name, since this layer knows no torch; a user's own child called `module` is no wrapper's.
+WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
+
+
 def unwrapped(model: Any) -> Any:
     """The model inside DistributedDataParallel, DataParallel or a compiled wrapper, or the model itself."""
-    while SPEC_ATTRIBUTE not in (own := getattr(model, "__dict__", {})):
-        children = own.get("_modules", {})
-        inner = children.get("_orig_mod", children.get("module"))
-        if inner is None:
-            break
-        model = inner
+    while type(model).__name__ in WRAPPERS:
+        model = model._modules[WRAPPERS[type(model).__name__]]
     return model
 
 

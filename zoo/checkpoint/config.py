@@ -58,6 +58,9 @@ def _spec(values: Mapping[str, Any]) -> ModelSpec:
     given = dict(values)
     if given["source"] not in SOURCES:
         raise ValueError(f"no source is called {given['source']!r}")
+    for key in ("name", "head_path"):
+        if not isinstance(given[key], str):
+            raise ValueError(f"its {key} is no text")
     given["preprocessing"] = preprocessing_from(given["preprocessing"])
     given["fresh"] = tuple(str(name) for name in given["fresh"])
     given["features"] = int(given["features"])

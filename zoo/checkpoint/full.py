@@ -4,6 +4,8 @@
 `model.pt2` is an exported program that takes (batch, channels, height, width) and gives logits.
 """
 
+import errno
+import os
 import warnings
 from pathlib import Path
 from pickle import PicklingError
@@ -11,6 +13,7 @@ from pickle import PicklingError
 import torch
 from torch import Tensor, nn
 
+from zoo import files
 from zoo.registry import ModelSpec
 
 
@@ -23,6 +26,7 @@ def write(folder: Path, plain: nn.Module, spec: ModelSpec | None) -> tuple[str, 
     try:
         torch.save(plain, folder / "model.pt")
     except (AttributeError, TypeError, RuntimeError, PicklingError) as error:
+        _raise_if_full(folder, error)
         (folder / "model.pt").unlink(missing_ok=True)
         notes.append(f"model.pt was left out: this model cannot be pickled ({_first_line(error)})")
     if spec is None:
@@ -32,6 +36,7 @@ def write(folder: Path, plain: nn.Module, spec: ModelSpec | None) -> tuple[str, 
         _export(plain, spec, folder / "model.pt2")
     # torch.export fails in as many ways as models have; whatever it is, the checkpoint itself is good.
     except Exception as error:
+        _raise_if_full(folder, error)
         (folder / "model.pt2").unlink(missing_ok=True)
         notes.append(f"model.pt2 was left out: torch.export cannot follow this model ({_first_line(error)})")
     return tuple(notes)
@@ -59,6 +64,12 @@ def _export(plain: nn.Module, spec: ModelSpec, path: Path) -> None:
             program, (sample,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
         )
         torch.export.save(exported, path)
+
+
+def _raise_if_full(folder: Path, error: Exception) -> None:
+    """torch tells of a full disk as of any other failure; that one must not pass for the model's fault."""
+    if files.free_space(folder) < 1_000_000:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -33,7 +33,7 @@ def of_checkpoint(folder: Path) -> dict[str, Any]:
     """A checkpoint's facts; raises CheckpointError when it is damaged or is none."""
     reading.verify(folder)
     config = reading.read_config(folder)
-    training = reading.read_json(folder / "training.json")
+    training = reading.read_facts(folder)
     manifest = files.read_manifest(folder)
     spec = config.spec
     head = spec.head if spec else None

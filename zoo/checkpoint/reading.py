@@ -12,10 +12,11 @@ from torch.optim import Optimizer
 from zoo import files
 from zoo.checkpoint.config import Config, from_json
 from zoo.checkpoint.state import Stateful, restore_optimizer, unpack
-from zoo.checkpoint.weights import read_weights
+from zoo.checkpoint.weights import load_state, read_tensors
 from zoo.errors import CheckpointError
 
 PATTERN = "epoch-*"
+CORE = {"model.safetensors", "config.json", "training.json"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def checkpoints_of(run: Path) -> list[Found]:
     """The complete checkpoints of a run, oldest position first; found by looking, incomplete ones left out."""
     found = []
     for folder in run.glob(PATTERN):
-        if files.is_complete(folder):
-            found.append(Found(folder, read_json(folder / "training.json")))
+        if files.is_complete(folder) and files.read_manifest(folder)["files"].keys() >= CORE:
+            found.append(Found(folder, read_facts(folder)))
     return sorted(found, key=lambda each: each.position)
 
 
@@ -87,20 +88,31 @@ def read_config(folder: Path) -> Config:
     return from_json(read_json(folder / "config.json"), str(folder / "config.json"))
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The training state without its tensors: epoch, metrics, position."""
+    values: dict[str, Any] = unpack(read_json(folder / "training.json"), None)
+    return values
+
+
 def read_training(folder: Path) -> dict[str, Any]:
     """The training state of a checkpoint with its tensors in their places."""
     tensors: dict[str, Tensor] = {}
     if (folder / "training.safetensors").is_file():
-        tensors = read_weights(folder / "training.safetensors")
-    values: dict[str, Any] = unpack(read_json(folder / "training.json"), tensors)
+        tensors = read_tensors(folder / "training.safetensors")
+    try:
+        values = unpack(read_json(folder / "training.json"), tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'training.json'} is no training state: {error}.") from error
+    if not isinstance(values, dict) or not isinstance(values.get("frozen"), dict):
+        raise CheckpointError(f"{folder / 'training.json'} is no training state: it does not say what is frozen.")
     return values
 
 
 def restore_weights(folder: Path, model: nn.Module) -> None:
     """Put a checkpoint's weights into a model, every tensor of it; raises CheckpointError when they do not fit."""
-    state = read_weights(folder / "model.safetensors")
+    state = read_tensors(folder / "model.safetensors")
     try:
-        model.load_state_dict(state)
+        load_state(model, state)
     except RuntimeError as error:
         detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
         raise CheckpointError(
@@ -137,5 +149,5 @@ def read_json(path: Path) -> Any:
     """The values of a JSON file; raises CheckpointError when it is absent or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error

@@ -67,13 +67,16 @@ def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     )
 
 
-def unpack(values: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What `pack` was given, except that tuples have become lists."""
+def unpack(values: Any, tensors: Mapping[str, Tensor] | None) -> Any:
+    """What `pack` was given, except that tuples have become lists; without tensors they stay references."""
     if isinstance(values, list):
         return [unpack(each, tensors) for each in values]
     if not isinstance(values, Mapping):
         return values
+    if values.keys() == {_TENSOR} and tensors is None:
+        return values
     if values.keys() == {_TENSOR}:
+        assert tensors is not None
         if values[_TENSOR] not in tensors:
             raise CheckpointError(f"the training state lacks the tensor {values[_TENSOR]!r}.")
         return tensors[values[_TENSOR]]
@@ -130,6 +133,13 @@ def restore_optimizer(optimizer: Optimizer, model: nn.Module, saved: Mapping[str
     for name, state in saved["state"].items():
         parameter = by_name[name]
         optimizer.state[parameter] = {key: _like(parameter, value) for key, value in state.items()}
+    for group in optimizer.param_groups:
+        # torch's own rule: these kinds of optimizers count their steps on the device.
+        if group.get("fused") or group.get("capturable"):
+            for parameter in group["params"]:
+                counters = optimizer.state.get(parameter, {})
+                if "step" in counters:
+                    counters["step"] = counters["step"].to(parameter.device)
 
 
 def _like(parameter: Tensor, value: Any) -> Any:

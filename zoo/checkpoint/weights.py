@@ -5,6 +5,7 @@ Nothing in a file is executed: safetensors hold numbers alone, and pickled files
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if all(name.startswith(prefix) for name in state):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one of zoo's own files, under the names that they were written with."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist.")
+    return _read_safetensors(path)
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> None:
+    """Put tensors into a model as `load_state_dict` does, with the versions that modules note in a state dict.
+
+    safetensors does not keep those, and mnasnet refuses a state dict without them.
+    """
+    kept = OrderedDict(state)
+    kept._metadata = getattr(state, "_metadata", model.state_dict()._metadata)  # type: ignore[attr-defined]
+    model.load_state_dict(kept, strict=strict)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -156,5 +174,5 @@ def load_matching(
             f"the weights {called} do not fit the model: {report}.",
             "give weights of this architecture" + (", or load what fits with --allow-partial" if fits else ""),
         )
-    model.load_state_dict(fits, strict=False)
+    load_state(model, fits, strict=False)
     return report

@@ -27,6 +27,8 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Measure a checkpoint on a folder of pictures, with its own classes and preprocessing."""
+    from rich.markup import escape
+
     from zoo.cli.output import console, print_json, table
     from zoo.evaluating import evaluate as measure
 
@@ -40,6 +42,8 @@ def evaluate(
         to.print(f"note: {note}", markup=False)
     shown = table("class", "pictures", "precision", "recall", "F1", right=("pictures",))
     for each in found.classes:
-        shown.add_row(each.name, f"{each.pictures:,}", f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}")
+        shown.add_row(
+            escape(each.name), f"{each.pictures:,}", f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}"
+        )
     to.print(shown)
     to.print(" · ".join(f"{name} {value:.3f}" for name, value in found.metrics.items()), markup=False)

@@ -201,7 +201,7 @@ def finetune(
     from zoo import finetuning
     from zoo.cli.output import print_json
     from zoo.cli.reporter import Printer
-    from zoo.finetuning.report import estimate_sections
+    from zoo.finetuning.screens import estimate_sections
 
     printer = Printer(quiet=quiet, aside=as_json)
     plan = finetuning.plan_for(
@@ -231,8 +231,9 @@ def _parsed(settings: list[str]) -> dict[str, Any]:
 
 
 def _check_early(recipe: str | None, given: dict[str, Any]) -> None:
-    from zoo import registry
+    from zoo import catalog, registry
 
     resolved = recipes.resolve(recipe, given)
+    catalog.text("heads", resolved.head)
     if resolved.model is not None:
         registry.find(resolved.model)

@@ -33,6 +33,8 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Say what pictures show, with a checkpoint's own classes and preprocessing."""
+    from rich.markup import escape
+
     from zoo.cli.output import console, print_json, table
     from zoo.predicting import predict as run
 
@@ -49,6 +51,6 @@ def predict(
     else:
         shown = table("picture", "class", "probability")
         for each in found:
-            names = "\n".join(each.classes)
-            shown.add_row(str(each.path), names, "\n".join(f"{value:.3f}" for value in each.probabilities))
+            names = escape("\n".join(each.classes))
+            shown.add_row(escape(str(each.path)), names, "\n".join(f"{value:.3f}" for value in each.probabilities))
         console().print(shown)

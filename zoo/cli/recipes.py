@@ -37,7 +37,7 @@ def recipes(
 
 
 @app.command()
-def show(name: Annotated[str, NAME]) -> None:
+def show(name: Annotated[str, NAME], debug: Debug = False) -> None:
     """Print a recipe as it stands."""
     typer.echo(catalog.text("recipes", name), nl=False)
 
@@ -46,6 +46,7 @@ def show(name: Annotated[str, NAME]) -> None:
 def copy(
     name: Annotated[str, NAME],
     target: Annotated[Path, typer.Argument(help="Where to put the copy.", metavar="FILE")],
+    debug: Debug = False,
 ) -> None:
     """Copy a recipe to a file of one's own; a file that exists is left alone."""
     text = catalog.text("recipes", name)

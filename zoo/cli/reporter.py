@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from zoo.cli.output import console, table
 from zoo.finetuning.plan import Plan, Run
-from zoo.finetuning.report import Section, class_sections, plan_sections
 from zoo.finetuning.reporting import Advance, Reporter
+from zoo.finetuning.screens import Section, class_sections, plan_sections
 from zoo.units import duration, megabytes
 
 

@@ -36,9 +36,11 @@ def summary(
 
     import zoo
     from zoo.cli.output import console, print_json, table
+    from zoo.registry import entry
 
-    is_checkpoint = Path(name).is_dir() and ":" not in name
-    model = zoo.load_checkpoint(name) if is_checkpoint else zoo.load(name, weights=None)
+    # A folder that happens to have a model's name is not meant; one with a path in its name is.
+    is_folder = Path(name).is_dir() and all(entry(source, name) is None for source in ("torchvision", "timm"))
+    model = zoo.load_checkpoint(name) if is_folder else zoo.load(name, weights=None)
     if freeze is not None or unfreeze is not None:
         zoo.freeze(model, freeze or "none", unfreeze=unfreeze)
     found = zoo.summary(model, depth=depth)

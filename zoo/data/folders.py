@@ -18,7 +18,6 @@ from zoo.seeding import derive
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
 VAL_NAMES = ("val", "valid", "validation")
-SPLIT_NAMES = ("train", *VAL_NAMES, "test")
 VAL_SHARE = 0.2
 
 
@@ -59,8 +58,7 @@ def find_dataset(root: Path, *, classes: Sequence[str] | int | None = None, seed
     Raises DataError for what cannot be trained on.
     """
     _check_folder(root)
-    train_root = root / "train" if (root / "train").is_dir() else root
-    val_root = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None) if train_root != root else None
+    train_root, val_root = _split_roots(root)
     wanted = None if classes is None or isinstance(classes, int) else set(classes)
     found, notes = _class_folders(train_root, wanted)
     names = _chosen(list(found), classes, train_root)
@@ -173,6 +171,22 @@ def from_json(values: Mapping[str, Any], where: str) -> Dataset:
     if gone:
         raise DataError(f"{len(gone):,} pictures of the run are gone: {listed(gone, 3)}.", "put them back to go on")
     return dataset
+
+
+def _split_roots(root: Path) -> tuple[Path, Path | None]:
+    """The folders for training and for validation; `train` counts as one if it has class folders itself.
+
+    Raises DataError when there is a split folder beside class folders, whose pictures it may repeat.
+    """
+    splits = [name for name in ("train", *VAL_NAMES, "test") if (root / name).is_dir() and _subfolders(root / name)]
+    if "train" in splits:
+        return root / "train", next((root / name for name in VAL_NAMES if name in splits), None)
+    if splits:
+        raise DataError(
+            f"{root} has {listed([name + '/' for name in splits])} with class folders, but no train/.",
+            "move the class folders of training into train/, or give the folder above a single set",
+        )
+    return root, None
 
 
 def _check_folder(root: Path) -> None:

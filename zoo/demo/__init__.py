@@ -16,7 +16,7 @@ TILE = 8
 TRAIN_PICTURES = 40
 """A class; few, since that is where pretraining helps."""
 MODEL = "shufflenet_v2_x0_5"
-SETTINGS = {"img-size": 64, "augment": "none", "lr": 0.003}
+SETTINGS = {"img-size": 64, "augment": "none", "set": "backbone-lr=0.003"}
 
 
 def backbone() -> Path:

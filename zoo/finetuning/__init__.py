@@ -4,29 +4,31 @@
 `rehearsing` tries one batch and tells what a run would take, `reporting` is who listens.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from zoo import files, freezing
 from zoo import recipe as recipes
 from zoo.checkpoint import reading
 from zoo.data.folders import from_json
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, DataError, OutOfMemoryError, UsageError
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.plan import Run as Run
 from zoo.finetuning.preparing import checkpoint_size, prepare, set_dropout, tables_of
 from zoo.finetuning.rehearsing import Estimate as Estimate
 from zoo.finetuning.rehearsing import rehearse as rehearse
-from zoo.finetuning.report import class_sections, plain, plan_sections
 from zoo.finetuning.reporting import Reporter
-from zoo.finetuning.running import Position, Runner, last_and_best, open_folder
+from zoo.finetuning.running import Position, Runner, last_and_best, open_folder, replaced
+from zoo.finetuning.screens import class_sections, plain, plan_sections
 from zoo.recipe import Recipe
 from zoo.sources.checkpoints import load_checkpoint
 from zoo.tracking import logs
-from zoo.training.devices import default_workers, peak_memory, pick
+from zoo.training.devices import default_workers, machine, peak_memory, pick
 from zoo.training.loop import random_state_kept
 from zoo.training.metrics import Metrics
 from zoo.units import duration
@@ -39,7 +41,7 @@ def finetune(
     data: str | Path | None = None,
     *,
     recipe: str | Path | Recipe | None = None,
-    weights: str | Path | None = None,
+    weights: str | Path | None = "default",
     classes: Sequence[str] | int | None = None,
     head: str | None = None,
     mode: str | None = None,
@@ -72,7 +74,8 @@ def finetune(
 
     `model` is a name or a model of `zoo.load`, `data` a folder with one folder a class. `recipe` is a
     preset, a file, or left to the policy: `linear-probe` for a frozen backbone, else `fine-tune`. The other
-    arguments override it, `settings` by its own keys. Nothing is printed; a `reporter` hears what happens.
+    arguments override it, `settings` by its own keys. Nothing is printed; a `reporter` hears what happens. A
+    model that is given is trained in place: it moves to the device, and what the recipe freezes stays frozen.
 
         run = zoo.finetune("resnet18", "./imgs", freeze="backbone")
         model = zoo.load_checkpoint(run.best)
@@ -83,7 +86,8 @@ def finetune(
     given = {
         "model": model if isinstance(model, str) else None,
         "data": str(data) if data is not None else None,
-        "weights": str(weights) if weights is not None else None,
+        # "default" leaves the word to the recipe; None means random weights, as it does for zoo.load.
+        "weights": None if weights == "default" else "none" if weights is None else str(weights),
         "classes": [str(classes)] if isinstance(classes, int) else list(classes) if classes else None,
         "head": head,
         "mode": mode,
@@ -148,56 +152,83 @@ def carry_out(plan: Plan, *, overwrite: bool = False, reporter: Reporter) -> Run
     """Train as planned."""
     command = f"zoo finetune --recipe {plan.folder / 'run.toml'}"
     reporter.planned(plan)
-    open_folder(plan, command, overwrite)
-    logs.log(plan.folder, "start", model=plan.spec.full_name, device=str(plan.device), steps=plan.steps)
-    return _run(plan, Runner(plan, reporter), reporter)
+    with replaced(plan.folder) if overwrite else contextlib.nullcontext():
+        open_folder(plan, command)
+        logs.log(plan.folder, "start", model=plan.spec.full_name, device=str(plan.device), steps=plan.steps)
+        return _run(plan, Runner(plan, reporter), reporter)
 
 
-def resume(run: str | Path, *, reporter: Reporter | None = None) -> Run:
-    """Go on with a run where its newest checkpoint stands, as if it had never stopped.
+def resume(run: str | Path, model: nn.Module | None = None, *, reporter: Reporter | None = None) -> Run:
+    """Go on with a run where its newest good checkpoint stands, as if it had never stopped.
 
         run = zoo.resume("checkpoints/vgg16-imgs")
 
-    A run that is finished is returned as it is.
+    A damaged checkpoint is passed over, which the reporter hears. A run that is finished is returned as it is.
+    `model` is needed only where a checkpoint cannot build the model, because its head was a module of your own.
 
-    Raises CheckpointError when there is no run or no complete checkpoint, DataError when pictures are gone.
+    Raises CheckpointError when there is no run or no good checkpoint, DataError when pictures are gone.
     """
     reporter = reporter or Reporter()
     folder = Path(run).expanduser()
     if not (folder / "run.toml").is_file():
         hint = f"the run is {folder.parent}" if (folder.parent / "run.toml").is_file() else "give a run's folder"
         raise CheckpointError(f"{folder} is no run: it has no run.toml.", hint)
-    found = reading.checkpoints_of(folder)
-    if not found:
-        raise CheckpointError(
-            f"the run {folder} has no complete checkpoint to go on from.",
-            f"start it again: zoo finetune --recipe {folder / 'run.toml'}",
-        )
+    files.sweep(folder)
     recipe = recipes.find(str(folder / "run.toml"))
-    newest = found[-1]
-    state = reading.read_training(newest.folder)
-    position = Position(**state["progress"])
+    newest = _newest_good(folder, reporter)
+    state = reading.read_training(newest)
+    try:
+        position = Position(**state["progress"])
+    except TypeError as error:
+        raise CheckpointError(f"{newest} does not say where its run stood: {error}.") from error
     if position.epoch >= recipe.epochs:
         finished = _finished(folder, position, None)
         reporter.note(f"the run is finished: {position.epoch} of {recipe.epochs} epochs are done")
         reporter.finished(finished)
         return finished
     with random_state_kept():
-        plan = _plan_again(folder, recipe, newest.folder, reporter)
-    reporter.note(f"going on from {newest.folder.name}")
+        plan = _plan_again(folder, recipe, newest, model)
+    reporter.note(f"going on from {newest.name}")
+    _tell_differences(state, plan, reporter)
     reporter.planned(plan)
-    # A crash may have left the stage's optimizer behind at the end of the stage before.
+    # A checkpoint at the end of a stage: the next one starts with an optimizer of its own.
     at_boundary = position.stage_epoch >= recipe.stages[position.stage].epochs
     if at_boundary:
         position.stage, position.stage_epoch = position.stage + 1, 0
     return _run(plan, Runner(plan, reporter, position, None if at_boundary else state), reporter)
 
 
-def _plan_again(folder: Path, recipe: Recipe, checkpoint: Path, reporter: Reporter) -> Plan:
+def _newest_good(folder: Path, reporter: Reporter) -> Path:
+    """The newest checkpoint whose files are what its manifest says; what is passed over is told."""
+    for found in reversed(reading.checkpoints_of(folder)):
+        try:
+            reading.verify(found.folder)
+        except CheckpointError as error:
+            reporter.note(f"{error.message} It is passed over.")
+            continue
+        return found.folder
+    raise CheckpointError(
+        f"the run {folder} has no complete checkpoint to go on from.",
+        f"start it again: zoo finetune --recipe {folder / 'run.toml'} --name NAME",
+    )
+
+
+def _tell_differences(state: Mapping[str, Any], plan: Plan, reporter: Reporter) -> None:
+    """Put the thread count back, and say what else makes the numbers differ from those of an unbroken run."""
+    saved = state["machine"]
+    if isinstance(saved.get("threads"), int) and saved["threads"] > 0:
+        torch.set_num_threads(saved["threads"])
+    now = machine(plan.device)
+    changed = [f"{key} was {saved.get(key)}, is {value}" for key, value in now.items() if saved.get(key) != value]
+    if changed:
+        reporter.note(f"not bit-exact: {'; '.join(changed)}")
+
+
+def _plan_again(folder: Path, recipe: Recipe, checkpoint: Path, model: nn.Module | None) -> Plan:
     """The plan of a run that exists: its own data and the model of its checkpoint."""
     listed = reading.read_json(folder / "data.json")
     dataset = from_json(listed, str(folder / "data.json"))
-    model = load_checkpoint(checkpoint)
+    model = load_checkpoint(checkpoint, model)
     if recipe.dropout is not None:
         set_dropout(model, recipe.dropout)
     device = pick(recipe.device, recipe.amp)
@@ -209,7 +240,7 @@ def _plan_again(folder: Path, recipe: Recipe, checkpoint: Path, reporter: Report
 
 
 def _run(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
-    with random_state_kept():
+    with random_state_kept(), _explained(plan):
         figures = runner.run()
     finished = _finished(plan.folder, runner.at, figures, peak_memory(plan.device))
     results = [] if figures is None else class_sections(figures)
@@ -220,16 +251,38 @@ def _run(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
     return finished
 
 
+@contextlib.contextmanager
+def _explained(plan: Plan) -> Iterator[None]:
+    """What goes wrong in the middle of training, in words that a user can act on."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"{plan.device} has too little memory for steps of {plan.recipe.batch_size} pictures.",
+            "try a smaller --batch-size or --img-size, or freeze more",
+        ) from error
+    except OSError as error:
+        raise DataError(f"a picture cannot be read any more: {str(error).splitlines()[-1]}.") from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "a batch norm cannot learn from a single number a channel.",
+            "take a larger --batch-size or --img-size, or freeze the backbone",
+        ) from error
+
+
 def _finished(folder: Path, position: Position, figures: Metrics | None, peak: int | None = None) -> Run:
     last, best = last_and_best(folder)
+    facts = reading.read_facts(best)
     return Run(
         folder=folder,
         best=best,
         last=last,
         epochs=position.epoch,
-        metrics=reading.read_json(best / "training.json")["metrics"],
+        metrics=facts["metrics"],
         seconds=position.seconds,
-        best_epoch=position.best_epoch or position.epoch,
+        best_epoch=int(facts["epoch"]),
         figures=figures,
         peak=peak,
     )

@@ -23,10 +23,11 @@ from zoo.errors import NumericsError, Stopped
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.preparing import apply_stage, groups_for
 from zoo.finetuning.reporting import Reporter
-from zoo.recipe import Stage, to_toml
+from zoo.recipe import Stage, kept, to_toml
 from zoo.sources.checkpoints import save_checkpoint
 from zoo.tracking import logs
 from zoo.training import loop
+from zoo.training.devices import machine
 from zoo.training.metrics import Metrics, Tally
 from zoo.training.optimizers import optimizer_of, schedule_of
 
@@ -152,6 +153,8 @@ class Runner:
 
             def seen(loss: float) -> bool:
                 advance(f"loss {loss:.3f}")
+                if self.stop:
+                    self.reporter.note("stopping after this step …")
                 return not self.stop
 
             done = loop.train_epoch(
@@ -222,6 +225,7 @@ class Runner:
             epoch=self.at.epoch,
             metrics=metrics,
             progress=self.at.to_values(),
+            machine=machine(plan.device),
             whole=plan.recipe.save == "full",
         )
         for note in saved.notes:
@@ -229,24 +233,24 @@ class Runner:
         logs.log(plan.folder, "checkpoint", name=name)
         self.last_saved = time.monotonic()
         self._prune()
-        self.reporter.saved(saved.folder)
 
     def _is_kept(self, epoch: int) -> bool:
         """Whether `every:N` keeps this epoch."""
-        every = [int(part.partition(":")[2]) for part in self.plan.recipe.keep.split(",") if ":" in part]
-        return any(epoch % number == 0 for number in every)
+        _, every = kept(self.plan.recipe.keep)
+        return every is not None and epoch % every == 0
 
     def _prune(self) -> None:
         """Remove the checkpoints that `keep` does not name; the newest always stays, since resuming needs it."""
         found = reading.checkpoints_of(self.plan.folder)
         keep = {found[-1].folder}
-        if "best" in self.plan.recipe.keep:
-            best = reading.best_of(self.plan.folder)
-            keep |= {best} if best else set()
+        best = reading.best_of(self.plan.folder)
+        if best and kept(self.plan.recipe.keep)[0]:
+            keep.add(best)
         for each in found:
             epoch, step = each.position
             if each.folder not in keep and not (step == 0 and self._is_kept(epoch)):
-                shutil.rmtree(each.folder)
+                with files.explained(each.folder):
+                    shutil.rmtree(each.folder)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -257,9 +261,9 @@ class Runner:
         before = signal.getsignal(signal.SIGINT)
 
         def ask_to_stop(number: int, frame: FrameType | None) -> None:
+            # Only this: a handler that prints can land in the middle of another print.
             self.stop = True
             signal.signal(signal.SIGINT, before)
-            self.reporter.note("stopping after this step …")
 
         signal.signal(signal.SIGINT, ask_to_stop)
         try:
@@ -268,10 +272,28 @@ class Runner:
             signal.signal(signal.SIGINT, before)
 
 
-def open_folder(plan: Plan, command: str, overwrite: bool) -> None:
-    """Make the run's folder with what it needs to be repeated; an old one under its name goes first if told."""
-    if overwrite and plan.folder.exists():
-        shutil.rmtree(plan.folder)
+@contextmanager
+def replaced(folder: Path) -> Iterator[None]:
+    """An old run steps aside for the body; it goes if the body leaves a complete checkpoint, else it comes back."""
+    aside = folder.with_name(f".{folder.name}.replaced")
+    if not folder.exists():
+        yield
+        return
+    with files.explained(folder):
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    try:
+        yield
+    finally:
+        if reading.checkpoints_of(folder):
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+
+
+def open_folder(plan: Plan, command: str) -> None:
+    """Make the run's folder with what it needs to be repeated."""
     with files.explained(plan.folder):
         plan.folder.parent.mkdir(parents=True, exist_ok=True)
         plan.folder.mkdir()

@@ -92,8 +92,7 @@ def apply(model: nn.Module, frozen: Iterable[str], order: RunningOrder | None, p
         parameter.requires_grad_(name not in chosen)
     modules: list[str] = []
     if chosen and order is not None:
-        trained = {name for name, _ in model.named_parameters() if name not in chosen}
-        modules = held.modules_to_hold(model, chosen, order.with_frozen_inputs(trained))
+        modules = held.modules_to_hold(model, chosen, order)
         held.hold(model, modules)
     return Frozen(policy_text, tuple(frozen_parameters(model)), tuple(modules))
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from torch import nn
 
+from zoo.freezing.order import RunningOrder
 from zoo.names import is_under
 
 _SLOT = "train"
@@ -18,31 +19,39 @@ _SLOT = "train"
 class EvalHandle:
     """Stands in for the `train` method of a frozen root.
 
-    `module` is the root, `live` the names below it of the modules that follow `train()` as usual.
+    `module` is the root, `held` the modules below it, itself included, that stay in eval mode; a module that
+    is put into the root later is none of them and follows `train()` as usual.
     """
 
-    def __init__(self, module: nn.Module, live: Collection[str] = ()) -> None:
+    def __init__(self, module: nn.Module, held: Collection[nn.Module]) -> None:
         self.module = module
-        self.live = frozenset(live)
+        self.held = tuple(held)
 
     def __call__(self, mode: bool = True) -> nn.Module:
-        """What `train` does: nothing to the frozen part, the usual to what is live."""
-        for name, part in self.module.named_modules():
-            part.training = mode and name in self.live
+        """What `train` does: nothing to the frozen part, the usual to the rest."""
+        for part in self.module.modules():
+            part.training = mode and not any(part is each for each in self.held)
         return self.module
 
 
-def modules_to_hold(model: nn.Module, frozen: Collection[str], fed_frozen: Collection[str]) -> list[str]:
+def modules_to_hold(model: nn.Module, frozen: Collection[str], order: RunningOrder) -> list[str]:
     """The modules to keep in eval mode, in definition order.
 
-    These are the modules whose parameters are all frozen, and the parameterless ones among `fed_frozen`,
-    those that receive only frozen results. A parameterless module that never ran follows its parent.
+    These are the modules whose parameters are all frozen, and the parameterless ones that receive only frozen
+    results. A parameterless module that was not called in the recording goes with the module around it, which
+    may use it in another way.
     """
     names = [name for name, _ in model.named_parameters()]
-    chosen = []
+    fed_frozen = order.with_frozen_inputs({name for name in names if name not in frozen})
+    chosen: list[str] = []
     for path, _ in model.named_modules():
         own = [name for name in names if is_under(name, path)]
-        hold = all(name in frozen for name in own) if own else path in fed_frozen
+        if own:
+            hold = all(name in frozen for name in own)
+        elif path in order.returned:
+            hold = path in fed_frozen
+        else:
+            hold = path.rpartition(".")[0] in chosen
         if hold and path:
             chosen.append(path)
     return chosen
@@ -50,11 +59,9 @@ def modules_to_hold(model: nn.Module, frozen: Collection[str], fed_frozen: Colle
 
 def hold(model: nn.Module, modules: Sequence[str]) -> None:
     """Put a handle on each frozen root and these modules in eval mode, now and from now on."""
-    chosen = set(modules)
     for root in _roots(modules):
         module = model.get_submodule(root)
-        below = {name: f"{root}.{name}" if name else root for name, _ in module.named_modules()}
-        handle = EvalHandle(module, [name for name, full in below.items() if full not in chosen])
+        handle = EvalHandle(module, [model.get_submodule(path) for path in modules if is_under(path, root)])
         vars(module)[_SLOT] = handle
         handle(module.training)
 
@@ -73,8 +80,8 @@ def held_modules(model: nn.Module) -> list[str]:
     for path, module in model.named_modules():
         handle = vars(module).get(_SLOT)
         if isinstance(handle, EvalHandle):
-            for name, _ in module.named_modules():
-                if name not in handle.live:
+            for name, part in module.named_modules():
+                if any(part is each for each in handle.held):
                     found.append(f"{path}.{name}" if path and name else path or name)
     return found
 

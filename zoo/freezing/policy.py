@@ -20,7 +20,13 @@ def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningO
     names = [name for name, _ in model.named_parameters()]
     frozen = set(_frozen_by(model, policy.strip(), names, order))
     for pattern in patterns(unfreeze or ""):
-        frozen -= set(match(pattern, names, model, "--unfreeze"))
+        revived = set(match(pattern, names, model, "--unfreeze"))
+        if not revived & frozen:
+            raise UsageError(
+                f"--unfreeze {pattern!r} takes nothing out: --freeze {policy!r} does not freeze it.",
+                _where_to_look(model),
+            )
+        frozen -= revived
     if frozen == set(names):
         raise UsageError(
             f"--freeze {policy!r} freezes every parameter of {_called(model)}, so nothing would be trained.",

@@ -32,6 +32,7 @@ def save_checkpoint(
     epoch: int | None = None,
     metrics: Mapping[str, float] | None = None,
     progress: Mapping[str, Any] | None = None,
+    machine: Mapping[str, Any] | None = None,
     whole: bool = False,
 ) -> Saved:
     """Save a model, and what its training needs to go on, as one folder that is complete or absent.
@@ -42,8 +43,9 @@ def save_checkpoint(
     >>> sorted(file.name for file in zoo.save_checkpoint(folder, model, epoch=1).folder.iterdir())
     ['MANIFEST.json', 'config.json', 'model.safetensors', 'training.json']
 
-    `progress` is what else belongs to the position, in plain values. With `whole` the model is also
-    written as `model.pt` (a pickle of torch's classes only) and `model.pt2` (torch.export).
+    `progress` is what else belongs to the position and `machine` what it was computed on, in plain values.
+    With `whole` the model is also written as `model.pt` (a pickle of torch's classes only) and `model.pt2`
+    (torch.export).
 
     Raises StorageError when the folder cannot be written, CheckpointError for a state that cannot be kept.
     """
@@ -51,7 +53,7 @@ def save_checkpoint(
     spec = find_spec(model)
     training = {
         "epoch": epoch,
-        "metrics": dict(metrics or {}),
+        "metrics": {key: float(value) for key, value in (metrics or {}).items()},
         "frozen": {
             "parameters": freezing.frozen_parameters(model),
             "held": freezing.held_modules(model),
@@ -60,6 +62,7 @@ def save_checkpoint(
         "scheduler": scheduler.state_dict() if scheduler else None,
         "scaler": scaler.state_dict() if scaler else None,
         "progress": dict(progress or {}),
+        "machine": dict(machine or {}),
     }
     config = Config(spec, f"{type(model).__module__}.{type(model).__qualname__}", rebuild_lines(spec))
     return writing.write(Path(folder), model, config, training, plain=stripped(model) if whole else None)
@@ -102,9 +105,9 @@ def load_checkpoint(
     training = reading.read_training(place)
     try:
         freezing.restore(inner, training["frozen"]["parameters"], training["frozen"]["held"])
-    except ValueError as error:
-        raise CheckpointError(f"{place}: {error}.") from error
-    reading.restore_training(place, training, inner, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
+        reading.restore_training(place, training, inner, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"the training state of {place} cannot be put back: {error}.") from error
     return model.eval()
 
 

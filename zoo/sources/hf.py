@@ -7,13 +7,22 @@ from typing import Any, Literal
 
 from torch import nn
 
-from zoo.errors import CheckpointError, StorageError, UsageError
+from zoo.errors import CheckpointError, UsageError
 from zoo.names import is_under
 from zoo.registry import Preprocessing
-from zoo.sources.hub import from_hub, snapshot
+from zoo.sources.hub import NoSuchFile, from_hub, snapshot
 
-# Values of a configuration that transformers would follow to code elsewhere.
-_NEVER = ("auto_map", "architectures", "transformers_version", "torch_dtype", "dtype", "_name_or_path")
+# Values of a configuration that transformers would follow to code elsewhere, an attention kernel of the hub's too.
+_NEVER = (
+    "auto_map",
+    "architectures",
+    "transformers_version",
+    "torch_dtype",
+    "dtype",
+    "attn_implementation",
+    "experts_implementation",
+    "quantization_config",
+)
 _RESAMPLING: Mapping[int, Literal["nearest", "bilinear", "bicubic", "lanczos"]] = {
     0: "nearest",
     1: "lanczos",
@@ -58,29 +67,53 @@ def read_configuration(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file} cannot be read: {error}.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is no configuration of a transformers model.")
+    _check_type(values)
     return plain(values)
+
+
+def _check_type(values: Mapping[str, Any]) -> None:
+    """Refuse the type whose configuration names any model and any file of timm's."""
+    if values.get("model_type") == "timm_wrapper":
+        raise UsageError("a transformers model of type timm_wrapper is a model of timm.", "load it as timm:NAME")
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without what names code: only values that describe the architecture."""
-    return {key: value for key, value in values.items() if key not in _NEVER and not key.startswith("_")}
+    return {
+        key: plain(value) if key.endswith("_config") and isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if key not in _NEVER and not key.startswith("_")
+    }
+
+
+def _checked_type(values: Mapping[str, Any]) -> str:
+    """The model type, looked up among transformers' image classifiers; raises UsageError when it is none.
+
+    A wrapped timm model hands texts of its configuration to timm, which follows them to files and to the hub.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
+
+    kind = values.get("model_type")
+    allowed = [name for name in TYPES if name != "timm_wrapper"]
+    if kind not in allowed:
+        raise UsageError(
+            f"a transformers model of type {kind!r} is no image classifier that zoo takes.",
+            "a timm model is loaded by its own name, timm:NAME"
+            if kind == "timm_wrapper"
+            else f"types: {', '.join(allowed)}",
+        )
+    return str(kind)
 
 
 def create(values: Mapping[str, Any]) -> nn.Module:
     """The classifier that a configuration describes, with random weights.
 
-    The model type is looked up among transformers' image classifiers, and never imported by its name.
-
     Raises UsageError when there is none for this type.
     """
     from transformers import AutoConfig, AutoModelForImageClassification
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
 
-    values = plain(values)
-    kind = values.pop("model_type", None)
-    if kind not in TYPES:
-        raise UsageError(f"a transformers model of type {kind!r} is no image classifier.", f"types: {', '.join(TYPES)}")
-    config = AutoConfig.for_model(kind, **values)
+    kind = _checked_type(values)
+    config = AutoConfig.for_model(kind, **{key: value for key, value in plain(values).items() if key != "model_type"})
     # Types with several classes look through this list, which must not be None.
     config.architectures = []
     model: nn.Module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
@@ -95,12 +128,16 @@ def load(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     import transformers
     from transformers import AutoModelForImageClassification
 
-    read_configuration(folder / "config.json")
+    _checked_type(read_configuration(folder / "config.json"))
     level = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
     try:
         model, report = AutoModelForImageClassification.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False, output_loading_info=True
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation=None,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
@@ -158,7 +195,7 @@ def preprocessing(name: str, values: Mapping[str, Any], *, offline: bool) -> Pre
             if is_folder(name)
             else from_hub(name, "preprocessor_config.json", offline=offline)
         )
-    except StorageError:
+    except NoSuchFile:
         return preprocessing_of({}, values)
     return preprocessing_of(_processor(file) if file.is_file() else {}, values)
 

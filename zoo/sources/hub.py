@@ -17,6 +17,10 @@ from zoo.errors import StorageError
 _DIGEST = re.compile(r"-([0-9a-f]{8,64})\.")
 
 
+class NoSuchFile(StorageError):  # noqa: N818 - an answer of the hub's
+    """The repository is there and does not have the file."""
+
+
 def from_url(url: str, *, offline: bool, size: str = "") -> Path:
     """A file from torch.hub's cache, downloaded first where it is missing and checked by its name's hash.
 
@@ -126,7 +130,7 @@ def _explained(error: Exception, repository: str, filename: str, offline: bool) 
             "a name is written OWNER/NAME; a private one needs HF_TOKEN; a folder begins with ./ or /",
         )
     if isinstance(error, errors.RemoteEntryNotFoundError):
-        return StorageError(f"{repository} on the hub has no file {filename}.")
+        return NoSuchFile(f"{repository} on the hub has no file {filename}.")
     if isinstance(error, errors.HfHubHTTPError | OSError) or type(error).__module__.startswith("httpx"):
         reason = "downloads are off (--offline)" if offline else f"the hub did not answer ({error})"
         return _absent(filename, "", url, folder, reason.splitlines()[0], repository)

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from zoo import head as heads
 from zoo import surgery
 from zoo.checkpoint import reading
-from zoo.checkpoint.weights import SUFFIXES, load_matching, read_weights
-from zoo.errors import UsageError
+from zoo.checkpoint.weights import SUFFIXES, load_matching, load_state, read_tensors, read_weights
+from zoo.errors import CheckpointError, UsageError, ZooError
 from zoo.registry import (
     HeadSpec,
     Mode,
     ModelSpec,
     Preprocessing,
+    entry,
     find,
     registration,
     set_spec,
@@ -84,7 +85,7 @@ def load(
     weights = None if weights in (None, "none") else str(weights)
     given = _as_path(weights)
     with _seeded(seed, "weights"):
-        built = _build(source, plain, None if given else weights, offline=offline)
+        built = _build(source, plain, None if given else weights, given, offline=offline)
     spec = _checked(source, built)
     report = ""
     if given:
@@ -161,13 +162,26 @@ def append_head(
 def rebuild(spec: ModelSpec) -> nn.Module:
     """The model that a checkpoint's facts describe, its head included, with random weights.
 
-    Raises UsageError when its source or its own registration is gone, or its head was a custom module.
+    Raises UsageError when its source or its own registration is gone, or its head was a custom module,
+    CheckpointError for facts that no model was saved with.
     """
     if spec.head is not None and spec.head.layers is None:
         raise UsageError(
             f"the head of this {spec.full_name} was a module of its author's own, which a checkpoint cannot build.",
             "build the model yourself, then: zoo.load_checkpoint(FOLDER, model=model)",
         )
+    try:
+        return _rebuilt(spec)
+    except ZooError:
+        raise
+    # Anybody may have written the facts, and each library fails on wrong ones in its own ways.
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"the {spec.full_name} of the checkpoint cannot be built: {reason}.") from error
+
+
+def _rebuilt(spec: ModelSpec) -> nn.Module:
+    _check_known(spec)
     model = _create(spec.source, spec.name, spec.arguments)
     if spec.head is not None:
         assert spec.head.layers is not None
@@ -179,6 +193,23 @@ def rebuild(spec: ModelSpec) -> nn.Module:
             hf.set_classes(model, spec.head.classes)
     set_spec(model, spec)
     return model.eval()
+
+
+# What a checkpoint may hand to a library's builder; anything else could name files and addresses.
+_ARGUMENTS: Mapping[str, Mapping[str, type]] = {
+    "torchvision": {"aux_logits": bool, "transform_input": bool, "image_size": int},
+    "hf": {"config": dict},
+}
+
+
+def _check_known(spec: ModelSpec) -> None:
+    """Refuse names and arguments that zoo itself would not have written; raises CheckpointError."""
+    if spec.source in ("torchvision", "timm") and entry(spec.source, spec.name) is None:
+        raise CheckpointError(f"the checkpoint names a model {spec.full_name!r} that zoo does not know.")
+    allowed = _ARGUMENTS.get(spec.source, {})
+    for key, value in spec.arguments.items():
+        if key not in allowed or not isinstance(value, allowed[key]):
+            raise CheckpointError(f"the checkpoint gives {spec.full_name} {key}={value!r:.80}, which is not allowed.")
 
 
 def _as_path(weights: str | None) -> Path | None:
@@ -210,11 +241,11 @@ def _present(model: nn.Module) -> tuple[str, ...]:
     return tuple(str(place) for place in range(ends[1]))
 
 
-def _build(source: str, name: str, weights: str | None, *, offline: bool) -> _Built:
+def _build(source: str, name: str, weights: str | None, file: Path | None, *, offline: bool) -> _Built:
     """The model of a source with published weights, or with random ones."""
     match source:
         case "torchvision":
-            return _build_torchvision(name, weights, offline=offline)
+            return _build_torchvision(name, weights, file, offline=offline)
         case "timm":
             return _build_timm(name, weights, offline=offline)
         case "hf":
@@ -223,38 +254,46 @@ def _build(source: str, name: str, weights: str | None, *, offline: bool) -> _Bu
             return _build_own(name, weights)
 
 
-def _build_torchvision(name: str, weights: str | None, *, offline: bool) -> _Built:
-    given = torchvision.arguments(name, weights)
+def _build_torchvision(name: str, weights: str | None, file: Path | None, *, offline: bool) -> _Built:
+    if weights is not None:
+        weights = torchvision.set_name(name, weights)
+    # A file that carries the name of a published set is that set, got by hand.
+    published = torchvision.set_of_file(name, file) if file else weights
+    given = torchvision.arguments(name, published, pretrained=bool(file or weights))
     if weights is None:
-        model = torchvision.create(name, given)
+        model = torchvision.create(name, given, initialise=file is None)
     else:
         state = read_weights(torchvision.locate(name, weights, offline=offline))
         model = torchvision.create(name, given, initialise=False)
-        model.load_state_dict(_without_auxiliary(state, model))
+        load_state(model, _without_auxiliary(torchvision.translated(name, state), model))
     return _Built(
         model,
         name,
         weights,
         torchvision.head_path(model),
         torchvision.pool_path(model),
-        torchvision.preprocessing(name, weights),
-        torchvision.licence(name, weights),
+        torchvision.preprocessing(name, published),
+        torchvision.licence(name, published),
         given,
     )
 
 
-def _without_auxiliary(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    return {key: value for key, value in state.items() if key.partition(".")[0] in dict(model.named_children())}
+def _without_auxiliary(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+    """A state dict without the classifiers that `torchvision.arguments` leaves out."""
+    heads = [name for name in ("aux1", "aux2", "AuxLogits") if getattr(model, name, model) is None]
+    if not heads:
+        return state
+    return {key: value for key, value in state.items() if key.partition(".")[0] not in heads}
 
 
 def _build_timm(name: str, weights: str | None, *, offline: bool) -> _Built:
     if weights is None:
-        model = timm.create(name, {})
+        model = timm.create(name)
     else:
         name = timm.tag_of(name, weights)
         file = timm.locate(name, offline=offline)
         state = None if timm.only_timm_reads(name) else read_weights(file)
-        model = timm.create_with(name, state, file, {})
+        model = timm.create_with(name, state, file)
     return _Built(
         model,
         name,
@@ -274,8 +313,11 @@ def _build_hf(name: str, weights: str | None, *, offline: bool) -> _Built:
     values = hf.configuration_of(name, offline=offline)
     if weights is None:
         model = hf.create(values)
+        preprocessing = hf.preprocessing(name, values, offline=offline)
     else:
-        model, fresh = hf.load(hf.folder_of(name, offline=offline))
+        folder = hf.folder_of(name, offline=offline)
+        model, fresh = hf.load(folder)
+        preprocessing = hf.preprocessing(str(folder), values, offline=offline)
     fresh = tuple(dict.fromkeys((*fresh, *hf.outside_base(model))))
     return _Built(
         model,
@@ -283,7 +325,7 @@ def _build_hf(name: str, weights: str | None, *, offline: bool) -> _Built:
         weights,
         hf.head_path(model),
         None,
-        hf.preprocessing(name, values, offline=offline),
+        preprocessing,
         None,
         {"config": values},
         fresh,
@@ -315,7 +357,7 @@ def _create(source: str, name: str, given: Mapping[str, Any]) -> nn.Module:
         case "torchvision":
             return torchvision.create(name, given, initialise=False)
         case "timm":
-            return timm.create(name, given)
+            return timm.create(name)
         case "hf":
             return hf.create(given["config"])
         case _:
@@ -365,26 +407,29 @@ def _load_file(
 ) -> tuple[ModelSpec, str]:
     """Put a file's or a checkpoint's weights into the model; the head's may be absent if it goes.
 
-    A checkpoint says how its pictures were prepared; a run stands for its best one. A file does not say: size,
-    mean and standard deviation are then those of the architecture's default weights, and pictures are scaled by
-    the field's common rule (shorter side to 8/7 of the input, bilinear), whatever the source, so that the same
-    file gives the same results through each library.
+    A checkpoint says how its pictures were prepared; a run stands for its best one. A file with the
+    name of a published torchvision set is that set. Any other does not say: size, mean and standard deviation are
+    then those of the architecture's default weights, and pictures are scaled by the field's common rule (shorter
+    side to 8/7 of the input, bilinear), whatever the source, so that the same file gives the same results through
+    each library.
     """
+    state: Mapping[str, Tensor]
     if path.is_dir():
         path = reading.checkpoint_at(path)
         reading.verify(path)
         config = reading.read_config(path)
-        state = read_weights(path / "model.safetensors")
+        state = read_tensors(path / "model.safetensors")
         usual = config.spec.preprocessing if config.spec else spec.preprocessing
     else:
         state = read_weights(path)
+        if spec.source == "torchvision":
+            state = _without_auxiliary(torchvision.translated(spec.name, state), model)
         size = spec.preprocessing.size
-        usual = dataclasses.replace(
-            spec.preprocessing,
-            resize=(int(size[0] / 0.875), int(size[1] / 0.875)),
-            interpolation="bilinear",
-            fit="crop",
-        )
+        usual = spec.preprocessing
+        if spec.source != "torchvision" or torchvision.set_of_file(spec.name, path) is None:
+            usual = dataclasses.replace(
+                usual, resize=(int(size[0] / 0.875), int(size[1] / 0.875)), interpolation="bilinear", fit="crop"
+            )
     optional = (spec.head_path,) if mode == "replace" and not keep_head else ()
     report = load_matching(model, state, heads=optional, partial=partial, called=str(path))
     lacking = {*report.missing, *_names(report.misshapen)}

@@ -22,8 +22,19 @@ def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
         "from safetensors.torch import load_file",
         *_constructor(spec, classes),
         *surgery,
-        'model.load_state_dict(load_file("model.safetensors"))',
+        *_loading(spec),
         "model.eval()",
+    )
+
+
+def _loading(spec: ModelSpec) -> tuple[str, ...]:
+    if not spec.name.startswith("mnasnet"):
+        return ('model.load_state_dict(load_file("model.safetensors"))',)
+    # mnasnet reads the version of its stem from the state dict's own metadata, which safetensors does not keep.
+    return (
+        "state = model.state_dict()",
+        'state.update(load_file("model.safetensors"))',
+        "model.load_state_dict(state)",
     )
 
 

@@ -11,15 +11,15 @@ from zoo.registry import Preprocessing
 from zoo.sources.hub import from_hub, from_url
 
 
-def create(name: str, given: Mapping[str, Any]) -> nn.Module:
+def create(name: str) -> nn.Module:
     """The model with random weights and its original class count."""
     from timm import create_model
 
-    model: nn.Module = create_model(name, pretrained=False, **given)
+    model: nn.Module = create_model(name, pretrained=False)
     return model
 
 
-def create_with(name: str, state: Mapping[str, Tensor] | None, file: Path, given: Mapping[str, Any]) -> nn.Module:
+def create_with(name: str, state: Mapping[str, Tensor] | None, file: Path) -> nn.Module:
     """The model with published weights, whose keys timm translates where an architecture has moved on.
 
     `state` is None for the few files that only timm can read, which it then does itself.
@@ -27,7 +27,7 @@ def create_with(name: str, state: Mapping[str, Tensor] | None, file: Path, given
     from timm import create_model
 
     overlay = {"file": str(file)} if state is None else {"state_dict": dict(state), "custom_load": False}
-    model: nn.Module = create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **given)
+    model: nn.Module = create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     return model
 
 

@@ -1,10 +1,11 @@
 """Classification models of torchvision."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.errors import UsageError
 from zoo.registry import Preprocessing
@@ -45,14 +46,14 @@ WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 WITH_INIT_SWITCH = ("googlenet", "inception_v3", "vgg")
 
 
-def arguments(name: str, weights: str | None) -> dict[str, Any]:
+def arguments(name: str, weights: str | None, *, pretrained: bool) -> dict[str, Any]:
     """What the builder is given beside the class count, so that the model can be built again.
 
     The auxiliary classifiers of googlenet and inception_v3 served their first training and are left out. A
     vision transformer's positions belong to one input size, that of its weights.
     """
     if name in WITH_AUXILIARY_HEADS:
-        return {"aux_logits": False, "transform_input": weights is not None}
+        return {"aux_logits": False, "transform_input": pretrained}
     if name.startswith("vit_"):
         return {"image_size": preprocessing(name, weights).size[0]}
     return {}
@@ -108,6 +109,28 @@ def licence(name: str, weights: str | None) -> str | None:
         return None
     stated = _weights(name, weights).meta.get("license")
     return str(stated) if stated else None
+
+
+def set_name(name: str, weights: str) -> str:
+    """The name of a set of weights, `default` resolved to the set that it means now."""
+    return str(_weights(name, weights).name)
+
+
+def set_of_file(name: str, file: Path) -> str | None:
+    """The published set whose file has this name, or None."""
+    from torchvision.models import get_model_weights
+
+    return next((each.name for each in get_model_weights(name) if Path(each.url).name == file.name), None)
+
+
+def translated(name: str, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A state dict under today's names: densenet's published files still have the dots of old module names."""
+    if not name.startswith("densenet"):
+        return state
+    return {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+
+
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
 def _weights(name: str, weights: str) -> Any:

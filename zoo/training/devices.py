@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,17 @@ def _device(text: str) -> torch.device:
     if text not in available:
         raise UsageError(f"there is no device {text!r} here.", f"devices: auto, {', '.join(available)}")
     return torch.device(text)
+
+
+def machine(device: Device) -> dict[str, Any]:
+    """What a run's numbers depend on beside its settings."""
+    name = torch.cuda.get_device_name(device.device) if device.device.type == "cuda" else device.device.type
+    return {
+        "torch": torch.__version__,
+        "device": name,
+        "precision": str(device.amp or torch.float32),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def default_workers(device: Device) -> int:

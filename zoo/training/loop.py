@@ -62,7 +62,7 @@ def train_epoch(
         if not abs(value) < float("inf"):
             rate = max(group["lr"] for group in trainer.optimizer.param_groups)
             raise NumericsError(
-                f"the loss is {value} at step {step + done}, so training cannot go on; the weights of before are kept.",
+                f"the loss is {value} at step {step + done}, so training ends; checkpoints from before are kept.",
                 f"the learning rate was {rate:.3g}: try a smaller --lr"
                 + ("" if trainer.device.amp is None else ", or --amp off"),
             )
