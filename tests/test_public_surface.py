@@ -15,6 +15,7 @@ NAMES = [
     "DataError",
     "ModelSpec",
     "NumericsError",
+    "OutOfMemoryError",
     "Run",
     "Stopped",
     "StorageError",

@@ -266,7 +266,8 @@ def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     """A recipe with some of its keys set anew, as flags and `--set` do.
 
     A stage's key is set in every stage, or with `stages.0.lr` in one. `lr` takes a `backbone-lr` along in
-    proportion. `epochs` becomes the total of all stages, each keeping its share. `freeze` and `unfreeze` need `stages.N.` where there are several.
+    proportion. `epochs` becomes the total of all stages, each keeping its share. `freeze` and `unfreeze` need
+    `stages.N.` where there are several.
 
     >>> [stage.epochs for stage in override(find("probe-then-fine-tune"), {"epochs": 20}).stages]
     [8, 12]

@@ -99,7 +99,12 @@ class ModelSpec:
 
 
 # By name, since this layer knows no torch; a user's own child called `module` is no wrapper's.
-WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
+WRAPPERS = {
+    "AveragedModel": "module",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+}
 
 
 def unwrapped(model: Any) -> Any:

@@ -46,7 +46,7 @@ CONFIGS: dict[str, Change] = {
     "argument of weights": spec(arguments={"checkpoint_path": "EVIL"}),
     "argument of an overlay": spec(arguments={"pretrained_cfg_overlay": {"file": "EVIL"}, "pretrained": True}),
     "torchvision's argument of weights": spec(source="torchvision", name="resnet18", arguments={"pretrained": True}),
-    "torchvision's unknown argument": spec(source="torchvision", name="resnet18", arguments={"norm_layer": "os.system"}),
+    "torchvision's code": spec(source="torchvision", name="resnet18", arguments={"norm_layer": "os.system"}),
     "arguments of no mapping": spec(arguments="x"),
     "configuration of no mapping": spec(source="hf", name="./x", arguments={"config": "x"}),
     "configuration of another kind": transformers(model_type="antigravity"),

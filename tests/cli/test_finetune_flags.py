@@ -1,5 +1,6 @@
 """Every flag of `zoo finetune` does what it says: it is written down in the run's recipe, and it has an effect."""
 
+import itertools
 import json
 import multiprocessing
 from pathlib import Path
@@ -23,7 +24,7 @@ from zoo.training.devices import Device
         (["--sched", "constant"], "sched", "constant"),
         (["--warmup-epochs", "1"], "warmup-epochs", 1.0),
         (["--augment", "none"], "augment", "none"),
-        (["--augment", "standard"], "augment", "standard"),
+        (["--augment", "light"], "augment", "light"),
         (["--img-size", "48"], "img-size", 48),
         (["--seed", "1"], "seed", 1),
         (["--amp", "bf16"], "amp", "bf16"),
@@ -56,6 +57,14 @@ def test_a_flag_is_written_down_and_changes_what_is_learned(
 def test_the_learning_rate_goes_as_it_was_told(tune: Tune, flags: list[str], rates: list[float]) -> None:
     run = tune("--epochs", 2, "--freeze", "backbone", *flags)
     assert [float(row["lr"]) for row in table(run)] == pytest.approx(rates)
+
+
+def test_pictures_are_varied_as_told(tune: Tune) -> None:
+    runs = {level: tune("--augment", level) for level in ("none", "light", "standard")}
+    assert {level: recipe_of(run)["augment"] for level, run in runs.items()} == {level: level for level in runs}
+    assert not any(same(one, other) for one, other in itertools.combinations(runs.values(), 2))
+    losses = {table(run)[0]["train_loss"] for run in runs.values()}
+    assert len(losses) == 3, "other tensors, other losses"
 
 
 def test_epochs_and_batch_size_make_the_steps(tune: Tune) -> None:

@@ -102,13 +102,17 @@ def test_a_class_in_val_that_train_lacks_is_an_error(tmp_path: Path) -> None:
 
 
 def test_classes_are_chosen_ordered_and_counted(tmp_path: Path) -> None:
-    root = write_pictures(tmp_path, {"ant": 2, "bee": 3, "cow": 4})
+    root = write_pictures(tmp_path / "imgs", {"ant": 2, "bee": 3, "cow": 4})
     chosen = find_dataset(root, classes=["cow", "ant"])
     assert chosen.classes == ("cow", "ant")
     assert chosen.counts() == {"cow": 4, "ant": 2}
     assert find_dataset(root, classes=3).classes == ("ant", "bee", "cow")
     with pytest.raises(UsageError, match=r"--classes is 2, and .* has 3 classes: ant, bee, cow"):
         find_dataset(root, classes=2)
+    write_pictures(
+        tmp_path / "split", {f"{split}/{name}": 2 for split in ("train", "val") for name in ("ant", "bee", "cow")}
+    )
+    assert len(find_dataset(tmp_path / "split", classes=["cow", "ant"]).val) == 4
     with pytest.raises(UsageError, match="--classes names dog"):
         find_dataset(root, classes=["ant", "dog"])
     with pytest.raises(UsageError, match="twice"):

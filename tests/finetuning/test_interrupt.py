@@ -82,7 +82,7 @@ def test_outside_the_main_thread_no_signal_is_touched(train: Train, monkeypatch:
 
 
 def started(folder: Path, name: str) -> list[str]:
-    given = ["squeezenet1_1", "--weights", "none", "--img-size", "64", "-b", "2", "--epochs", "3", "-j", "1"]
+    given = ["squeezenet1_1", "--weights", "none", "--img-size", "64", "-b", "1", "--epochs", "3", "-j", "1"]
     places = ["--data", folder / "imgs", "--out", folder / "runs", "--name", name, "--augment", "standard"]
     return [*given, *map(str, places), "--set", "dropout=0.3", "--device", "cpu"]
 
@@ -98,7 +98,7 @@ def test_a_real_process_is_stopped_or_killed_and_the_run_goes_on(
         deadline = time.monotonic() + 120
         while not (run / "epoch-0001").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(0.1)
+        time.sleep(0.05)
         process.send_signal(number)
         out, err = process.communicate(timeout=120)
     assert process.returncode == code, err

@@ -95,9 +95,7 @@ def test_an_exported_program_keeps_the_statistics() -> None:
 
 @pytest.mark.parametrize("part", ["features", "pool"])
 def test_a_part_taken_out_of_the_model_stays_in_eval_mode(part: str) -> None:
-    model = frozen()
-    assert not any(module.training for module in model.get_submodule(part).train().modules())
-    assert model.train().classifier.training
+    assert not any(module.training for module in frozen().get_submodule(part).train().modules())
 
 
 def test_a_copy_and_its_original_have_modes_of_their_own() -> None:
@@ -119,12 +117,6 @@ def test_a_copy_and_its_original_have_modes_of_their_own() -> None:
 def same_twice(model: nn.Module, pictures: Tensor) -> bool:
     model.train()
     return torch.equal(model(pictures), model(pictures))
-
-
-def test_dropout_fires_only_where_it_receives_trained_results() -> None:
-    model = frozen("features.*, classifier.1*")
-    assert same_twice(model, SAMPLE)
-    assert not same_twice(frozen("classifier.*"), SAMPLE)
 
 
 def test_dropout_between_frozen_layers_of_vgg11_does_not_fire() -> None:
@@ -164,10 +156,37 @@ def test_a_dropout_in_a_frozen_block_fires_on_trained_results() -> None:
 def test_dropout_within_a_frozen_transformer_layer_does_not_fire() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
     model, rows = nn.Sequential(layer, nn.Linear(8, 2)), torch.randn(2, 3, 8)
-    assert not same_twice(model, rows)
     zoo.freeze(model, "0.*", sample=rows)
     assert same_twice(model, rows)
     assert not any(module.training for module in layer.modules())
+
+
+def test_a_module_that_is_put_in_later_follows_the_mode_of_the_model() -> None:
+    model = frozen()
+    zoo.replace_module(model, "features.3", nn.Dropout(0.5))
+    model.train()
+    assert [module.training for module in model.features] == [False, False, False, True]
+    assert not same_twice(model.features, SAMPLE)
+
+
+class Switching(nn.Module):
+    """Calls its dropout in training alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.drop = nn.Linear(6, 6), nn.Dropout(0.5)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        scores: Tensor = self.linear(rows)
+        return self.drop(scores) if self.training else scores
+
+
+def test_a_dropout_that_runs_in_training_alone_goes_with_the_module_around_it() -> None:
+    model, rows = nn.Sequential(Switching(), Switching()), torch.randn(5, 6)
+    zoo.freeze(model, "0.*", sample=rows)
+    model.train()
+    assert [module.training for module in (model[0].drop, model[1].drop)] == [False, True]
+    assert torch.equal(model[0](rows), model[0](rows))
 
 
 def test_unfreezing_revives_gradients_statistics_and_dropout() -> None:

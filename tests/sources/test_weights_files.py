@@ -115,6 +115,9 @@ def test_a_head_of_other_classes_is_left_out_but_append_needs_the_original(state
         for kept in ({"mode": "append"}, {"classes": None}):
             with pytest.raises(zoo.CheckpointError, match=r"classifier\.1\.weight"):
                 load(path, **kept)
+    model = load(none, mode="append", allow_partial=True)
+    frozen = zoo.freeze(model, "backbone").parameters
+    assert not [name for name in frozen if name.startswith("classifier")], "nor is it frozen at random values"
 
 
 def test_a_part_whose_name_begins_like_the_head_is_trained_when_it_is_missing(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """How commands print: tables on a terminal, plain lines in a pipe, one object for programs."""
 
 import json
-import os
 import sys
 from typing import Any
 
@@ -10,10 +9,9 @@ from rich.table import Table
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that is as wide as the terminal; a pipe gets lines that nothing folds."""
+    """A console that is as wide as the terminal; what goes into a pipe or a file is never folded."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else 160
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return Console(stderr=stderr, width=None if stream.isatty() else 10_000, highlight=False)
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from zoo.finetuning.plan import Plan, Run
@@ -25,6 +26,9 @@ class Reporter:
 
     def epoch(self, row: Mapping[str, Any], best: bool) -> None:
         """An epoch ended with these figures."""
+
+    def saved(self, checkpoint: Path) -> None:
+        """A checkpoint is complete; what listens may copy it elsewhere."""
 
     def finished(self, run: Run) -> None:
         """The run is done."""

@@ -233,6 +233,7 @@ class Runner:
         logs.log(plan.folder, "checkpoint", name=name)
         self.last_saved = time.monotonic()
         self._prune()
+        self.reporter.saved(saved.folder)
 
     def _is_kept(self, epoch: int) -> bool:
         """Whether `every:N` keeps this epoch."""

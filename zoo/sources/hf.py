@@ -1,11 +1,13 @@
 """Image classifiers of transformers, by hub name or from a local folder."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from zoo.errors import CheckpointError, UsageError
 from zoo.names import is_under
@@ -67,14 +69,7 @@ def read_configuration(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file} cannot be read: {error}.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is no configuration of a transformers model.")
-    _check_type(values)
     return plain(values)
-
-
-def _check_type(values: Mapping[str, Any]) -> None:
-    """Refuse the type whose configuration names any model and any file of timm's."""
-    if values.get("model_type") == "timm_wrapper":
-        raise UsageError("a transformers model of type timm_wrapper is a model of timm.", "load it as timm:NAME")
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,15 +103,17 @@ def _checked_type(values: Mapping[str, Any]) -> str:
 def create(values: Mapping[str, Any]) -> nn.Module:
     """The classifier that a configuration describes, with random weights.
 
-    Raises UsageError when there is none for this type.
+    Raises UsageError when there is none for this type, CheckpointError when the values make no sense.
     """
     from transformers import AutoConfig, AutoModelForImageClassification
 
     kind = _checked_type(values)
-    config = AutoConfig.for_model(kind, **{key: value for key, value in plain(values).items() if key != "model_type"})
-    # Types with several classes look through this list, which must not be None.
-    config.architectures = []
-    model: nn.Module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+    given = {key: value for key, value in plain(values).items() if key != "model_type"}
+    with _explained(f"the configuration of this {kind} model cannot be used"):
+        config = AutoConfig.for_model(kind, **given)
+        # Types with several classes look through this list, which must not be None.
+        config.architectures = []
+        model: nn.Module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     return model
 
 
@@ -125,13 +122,10 @@ def load(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
 
     Raises CheckpointError when the weights cannot be read or do not fit.
     """
-    import transformers
     from transformers import AutoModelForImageClassification
 
     _checked_type(read_configuration(folder / "config.json"))
-    level = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()
-    try:
+    with _explained(f"the model in {folder} cannot be loaded"):
         model, report = AutoModelForImageClassification.from_pretrained(
             str(folder),
             local_files_only=True,
@@ -139,20 +133,47 @@ def load(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
             attn_implementation=None,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    return model.float(), tuple(sorted(report["missing_keys"]))
+
+
+def translated(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A state dict under the names that the installed transformers gives to a model's tensors.
+
+    Published files keep the names of the version that wrote them, and transformers alone knows them all. What
+    it does not know keeps its name, and what has another shape has it here too, so that both are told.
+    """
+    if state.keys() <= model.state_dict().keys():
+        return state
+    with _explained("these weights cannot be read as those of a transformers model"):
+        read, report = type(model).from_pretrained(  # type: ignore[attr-defined]
+            None, config=model.config, state_dict=dict(state), ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    misshapen = {name: torch.empty(shape, device="meta") for name, shape, _ in report["mismatched_keys"]}
+    known = {name: each for name, each in read.state_dict().items() if name not in report["missing_keys"]}
+    return known | misshapen | {name: state[name] for name in report["unexpected_keys"] if name in state}
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Keep transformers' log quiet, and turn its many errors into one that says what failed."""
+    import transformers
+
+    level = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        yield
+    # What makes no sense fails within transformers in as many ways as it can be wrong.
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(
-            f"the model in {folder} cannot be loaded: {str(error).splitlines()[0]}",
-            "it needs config.json and model.safetensors of an image classifier",
+            f"{what}: {reason}", "it needs config.json and model.safetensors of an image classifier"
         ) from error
     finally:
         transformers.utils.logging.set_verbosity(level)
-    return model.float(), tuple(sorted(report["missing_keys"]))
 
 
 def head_path(model: nn.Module) -> str | tuple[str, ...] | None:
     """The linear layer outside the base model that produces the classes; all of them where there are several."""
-    import torch
-
     base = _base_path(model)
     count = int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
     found = tuple(

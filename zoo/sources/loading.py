@@ -19,6 +19,7 @@ from zoo import surgery
 from zoo.checkpoint import reading
 from zoo.checkpoint.weights import SUFFIXES, load_matching, load_state, read_tensors, read_weights
 from zoo.errors import CheckpointError, UsageError, ZooError
+from zoo.names import is_under, listed
 from zoo.registry import (
     HeadSpec,
     Mode,
@@ -49,6 +50,8 @@ class _Built:
     licence: str | None
     arguments: Mapping[str, Any]
     fresh: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Those of `fresh` that the weights should have had."""
 
 
 def load(
@@ -87,6 +90,12 @@ def load(
     with _seeded(seed, "weights"):
         built = _build(source, plain, None if given else weights, given, offline=offline)
     spec = _checked(source, built)
+    lacking = [name for name in built.missing if is_under(name, spec.head_path)]
+    if lacking and (mode == "append" or labels is None) and not allow_partial:
+        raise CheckpointError(
+            f"the weights of {spec.full_name} lack the classifier that would be kept: {listed(lacking)} is missing.",
+            "replace it with one for your classes, or start it from random values with --allow-partial",
+        )
     report = ""
     if given:
         spec, report = _load_file(built.model, spec, given, mode, labels is None, allow_partial)
@@ -307,7 +316,7 @@ def _build_timm(name: str, weights: str | None, *, offline: bool) -> _Built:
 
 
 def _build_hf(name: str, weights: str | None, *, offline: bool) -> _Built:
-    fresh: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     if weights not in (None, "default"):
         raise UsageError(f"hf:{name} has no weights called {weights!r}.", "give a file, a folder, or none")
     values = hf.configuration_of(name, offline=offline)
@@ -316,9 +325,9 @@ def _build_hf(name: str, weights: str | None, *, offline: bool) -> _Built:
         preprocessing = hf.preprocessing(name, values, offline=offline)
     else:
         folder = hf.folder_of(name, offline=offline)
-        model, fresh = hf.load(folder)
+        model, missing = hf.load(folder)
         preprocessing = hf.preprocessing(str(folder), values, offline=offline)
-    fresh = tuple(dict.fromkeys((*fresh, *hf.outside_base(model))))
+    fresh = tuple(dict.fromkeys((*missing, *hf.outside_base(model))))
     return _Built(
         model,
         name,
@@ -329,6 +338,7 @@ def _build_hf(name: str, weights: str | None, *, offline: bool) -> _Built:
         None,
         {"config": values},
         fresh,
+        missing,
     )
 
 
@@ -397,7 +407,7 @@ def _checked(source: str, built: _Built) -> ModelSpec:
         preprocessing=built.preprocessing,
         pool_path=built.pool_path,
         licence=built.licence,
-        fresh=tuple(each for each in built.fresh if not each.startswith(path + ".")),
+        fresh=tuple(each for each in built.fresh if each in built.missing or not is_under(each, path)),
         arguments=built.arguments,
     )
 
@@ -424,6 +434,8 @@ def _load_file(
         state = read_weights(path)
         if spec.source == "torchvision":
             state = _without_auxiliary(torchvision.translated(spec.name, state), model)
+        if spec.source == "hf":
+            state = hf.translated(model, state)
         size = spec.preprocessing.size
         usual = spec.preprocessing
         if spec.source != "torchvision" or torchvision.set_of_file(spec.name, path) is None:
@@ -467,5 +479,9 @@ def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], 
     surgery.replace_module(model, path if appended else spec.head_path, new)
     if spec.source == "hf":
         hf.set_classes(model, labels)
+    fresh = spec.fresh
+    if mode == "append" and not appended:
+        at = spec.head_path
+        fresh = tuple(f"{at}.0{name.removeprefix(at)}" if is_under(name, at) else name for name in fresh)
     made = HeadSpec(preset=preset, mode=mode, path=path, classes=labels, layers=layers)
-    set_spec(model, dataclasses.replace(spec, head=made))
+    set_spec(model, dataclasses.replace(spec, head=made, fresh=fresh))

@@ -90,9 +90,9 @@ def machine(device: Device) -> dict[str, Any]:
 
 
 def default_workers(device: Device) -> int:
-    """How many processes read pictures: those that leave the computing its cores."""
+    """How many processes read pictures; on the CPU few or none, since its cores compute."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores) if device.device.type == "cuda" else min(2, max(0, cores - 1))
+    return min(8, cores) if device.device.type == "cuda" else min(2, cores // 4)
 
 
 def peak_memory(device: Device) -> int | None:
