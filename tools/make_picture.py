@@ -1,8 +1,7 @@
 """Make the picture in the README again: a real run's output, drawn as a terminal.
 
-    python tools/make_picture.py FOLDER-OF-PICTURES [FLAG …]
+python tools/make_picture.py FOLDER-OF-PICTURES WEIGHTS-OF-MOBILENET_V2
 
-The flags go to `zoo finetune mobilenet_v2 --freeze backbone`.
 """
 
 import io
@@ -15,21 +14,24 @@ from rich.console import Console
 from rich.text import Text
 
 PICTURE = Path(__file__).parents[1] / "docs" / "finetune.svg"
+COMMAND = "zoo finetune mobilenet_v2 --weights mobilenet_v2.pth --freeze backbone --epochs 4 --data ./flowers"
 
 
-def main(data: str, *flags: str) -> None:
+def main(data: str, weights: str) -> None:
     """Run the command and draw what it prints."""
-    shown = ["zoo", "finetune", "mobilenet_v2", "--freeze", "backbone", "--data", "./flowers"]
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "flowers").symlink_to(Path(data).resolve())
-        command = [sys.executable, "-m", *shown, *flags]
+        (Path(folder) / "mobilenet_v2.pth").symlink_to(Path(weights).resolve())
+        command = [sys.executable, "-m", *COMMAND.split()]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    console = Console(record=True, width=112, file=io.StringIO(), force_terminal=True)
-    console.print(Text(f"$ {' '.join(shown)}", style="bold"))
-    for line in done.stdout.replace(f"{Path(data).resolve()}", "./flowers").splitlines():
-        console.print(Text(line, style="green" if "best" in line else ""))
+    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
+    console.print(Text(f"$ {COMMAND}", style="bold"))
+    for line in done.stdout.splitlines():
+        console.print(Text(line.rstrip(), style="green" if "best" in line and "kept" not in line else ""))
     PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_text(console.export_svg(title="zoo"), encoding="utf-8")
+    # The drawing folds blanks at the start of a line unless it is told to keep them.
+    drawn = console.export_svg(title="zoo").replace("<svg ", '<svg xml:space="preserve" ', 1)
+    PICTURE.write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

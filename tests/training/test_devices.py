@@ -69,7 +69,7 @@ def test_a_device_says_what_it_is() -> None:
     assert "bfloat16 mixed" in str(Device(torch.device("cpu"), torch.bfloat16))
 
 
-@pytest.mark.parametrize(("cores", "workers", "on_gpu"), [(1, 0, 1), (2, 1, 2), (16, 2, 8)])
+@pytest.mark.parametrize(("cores", "workers", "on_gpu"), [(1, 0, 1), (2, 0, 2), (8, 2, 8), (16, 2, 8)])
 def test_workers_leave_the_computing_its_cores(
     monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, on_gpu: int
 ) -> None:

@@ -191,7 +191,6 @@ def resume(run: str | Path, model: nn.Module | None = None, *, reporter: Reporte
     reporter.note(f"going on from {newest.name}")
     _tell_differences(state, plan, reporter)
     reporter.planned(plan)
-    # A checkpoint at the end of a stage: the next one starts with an optimizer of its own.
     at_boundary = position.stage_epoch >= recipe.stages[position.stage].epochs
     if at_boundary:
         position.stage, position.stage_epoch = position.stage + 1, 0
