@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import zoo
+from zoo.checkpoint.reading import read_config
 from zoo.checkpoint.weights import read_weights
 
 from .conftest import Change, Payload, changed, forge
@@ -91,6 +92,13 @@ def test_a_hostile_config_is_refused_and_nothing_of_it_runs(
     assert len(str(caught.value).splitlines()) <= 3
     assert not (tmp_path / "canary").exists()
     assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize("key", ["name", "head_path", "source", "features", "preprocessing"])
+def test_a_config_of_wrong_types_is_no_config(key: str, checkpoint: Path) -> None:
+    changed(checkpoint, "config.json", spec(**{key: {"x": None}}))
+    with pytest.raises(zoo.CheckpointError, match=r"config\.json is not a config of zoo's"):
+        read_config(checkpoint)
 
 
 def optimizer(**values: Any) -> Change:

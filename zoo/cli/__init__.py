@@ -104,6 +104,9 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that says how it went."""
+    # Threads that wait for one another give their core away: with another program on the machine, spinning ones
+    # cost several times the work itself. It counts only before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(run(given))
 

@@ -16,7 +16,7 @@ TILE = 8
 TRAIN_PICTURES = 40
 """A class; few, since that is where pretraining helps."""
 MODEL = "shufflenet_v2_x0_5"
-SETTINGS = {"img-size": 64, "augment": "none", "set": "backbone-lr=0.003"}
+SETTINGS = {"img-size": 64, "augment": "none", "backbone-lr": 0.003}
 
 
 def backbone() -> Path:
@@ -45,7 +45,9 @@ def _tiles(sheet: Image.Image) -> list[Image.Image]:
 
 def command(data: Path, out: Path, weights: str) -> str:
     """The ordinary command that does the same as one half of the demonstration."""
-    flags = " ".join(f"--{key} {value}" for key, value in SETTINGS.items())
+    flags = " ".join(
+        f"--set {key}={value}" if key == "backbone-lr" else f"--{key} {value}" for key, value in SETTINGS.items()
+    )
     return f"zoo finetune {MODEL} --weights {weights} {flags} --data {data} --out {out}"
 
 

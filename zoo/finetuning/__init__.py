@@ -191,10 +191,7 @@ def resume(run: str | Path, model: nn.Module | None = None, *, reporter: Reporte
     reporter.note(f"going on from {newest.name}")
     _tell_differences(state, plan, reporter)
     reporter.planned(plan)
-    at_boundary = position.stage_epoch >= recipe.stages[position.stage].epochs
-    if at_boundary:
-        position.stage, position.stage_epoch = position.stage + 1, 0
-    return _run(plan, Runner(plan, reporter, position, None if at_boundary else state), reporter)
+    return _run(plan, Runner(plan, reporter, position, state), reporter)
 
 
 def _newest_good(folder: Path, reporter: Reporter) -> Path:
