@@ -1,6 +1,6 @@
 """Accuracy, seconds and memory of the default recipes on five kinds of flowers, over three seeds.
 
-    python benchmarks/flowers.py [--assets ../shared] [--epochs 4] [--seeds 0 1 2]
+    python benchmarks/flowers.py [--assets ../shared] [--epochs 4] [--seeds 0 1 2] [--jobs 1]
 
 Each row is whole processes of `zoo finetune MODEL --weights FILE [--freeze backbone] --epochs N --seed S`; the
 accuracy is that of the last epoch on the data's own validation folder.
@@ -8,9 +8,12 @@ accuracy is that of the last epoch on the data's own validation folder.
 
 import argparse
 import csv
+import functools
 import json
+import os
 import statistics
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from processes import ZOO, machine, measure
@@ -28,15 +31,17 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=Path(__file__).parents[2] / "shared")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on its share of the cores")
     given = parser.parse_args()
-    print(f"{machine()}; {given.epochs} epochs, seeds {given.seeds}")
+    threads = max(1, (os.cpu_count() or 1) // given.jobs)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    print(f"{machine()}; {given.epochs} epochs, seeds {given.seeds}, {given.jobs} at a time on {threads} threads each")
     print(f"{'model':<28} {'trained':<9} {'accuracy':<22} {'mean':>6} {'seconds':>8} {'peak GB':>8}")
     for name, file in MODELS.items():
         for trained, flags in (("head", ["--freeze", "backbone"]), ("all", [])):
-            rows = [
-                run(name, given.assets, file, [*flags, "--epochs", str(given.epochs), "--seed", str(seed)])
-                for seed in given.seeds
-            ]
+            ready = [[*flags, "--epochs", str(given.epochs), "--seed", str(seed)] for seed in given.seeds]
+            with ThreadPoolExecutor(given.jobs) as pool:
+                rows = list(pool.map(functools.partial(run, name, given.assets, file), ready))
             accuracies = [accuracy for accuracy, _, _ in rows]
             print(
                 f"{name:<28} {trained:<9} {' '.join(f'{each:.3f}' for each in accuracies):<22}"
