@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from zoo import __version__
-from zoo.errors import ZooError
+from zoo.errors import Stopped, ZooError
 
 COMMANDS = {
     "finetune": "Fine-tune a pretrained model on your own pictures.",
@@ -116,6 +116,9 @@ def run(given: list[str]) -> int:
     debug = "--debug" in given
     try:
         result = app(given, prog_name="zoo", standalone_mode=False)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        return stopped.exit_code
     except ZooError as error:
         _trace(debug)
         say_error(str(error))
