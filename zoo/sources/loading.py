@@ -7,9 +7,7 @@ on the library that builds the model.
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,41 +15,22 @@ from torch import Tensor, nn
 from zoo import head as heads
 from zoo import surgery
 from zoo.checkpoint import reading
-from zoo.checkpoint.weights import SUFFIXES, load_matching, load_state, read_tensors, read_weights
+from zoo.checkpoint.weights import SUFFIXES, load_matching, read_tensors, read_weights
 from zoo.errors import CheckpointError, UsageError, ZooError
 from zoo.names import is_under, listed
 from zoo.registry import (
     HeadSpec,
     Mode,
     ModelSpec,
-    Preprocessing,
-    entry,
     find,
-    registration,
     set_spec,
     spec_of,
 )
 from zoo.seeding import derive
-from zoo.sources import hf, timm, torchvision
+from zoo.sources import hf, torchvision
+from zoo.sources.building import build, check_known, create, spec_of_built, without_auxiliary
 
 MODES = ("replace", "append")
-
-
-@dataclass
-class _Built:
-    """A model as its source makes it, and the facts that only the source knows."""
-
-    model: nn.Module
-    name: str
-    weights: str | None
-    head_path: str | tuple[str, ...] | None
-    pool_path: str | None
-    preprocessing: Preprocessing
-    licence: str | None
-    arguments: Mapping[str, Any]
-    fresh: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    """Those of `fresh` that the weights should have had."""
 
 
 def load(
@@ -88,8 +67,8 @@ def load(
     weights = None if weights in (None, "none") else str(weights)
     given = _as_path(weights)
     with _seeded(seed, "weights"):
-        built = _build(source, plain, None if given else weights, given, offline=offline)
-    spec = _checked(source, built)
+        built = build(source, plain, None if given else weights, given, offline=offline)
+    spec = spec_of_built(source, built)
     lacking = [name for name in built.missing if is_under(name, spec.head_path)]
     if lacking and (mode == "append" or labels is None) and not allow_partial:
         raise CheckpointError(
@@ -190,8 +169,8 @@ def rebuild(spec: ModelSpec) -> nn.Module:
 
 
 def _rebuilt(spec: ModelSpec) -> nn.Module:
-    _check_known(spec)
-    model = _create(spec.source, spec.name, spec.arguments)
+    check_known(spec)
+    model = create(spec.source, spec.name, spec.arguments)
     if spec.head is not None:
         assert spec.head.layers is not None
         new = heads.build(spec.head.layers)
@@ -202,23 +181,6 @@ def _rebuilt(spec: ModelSpec) -> nn.Module:
             hf.set_classes(model, spec.head.classes)
     set_spec(model, spec)
     return model.eval()
-
-
-# What a checkpoint may hand to a library's builder; anything else could name files and addresses.
-_ARGUMENTS: Mapping[str, Mapping[str, type]] = {
-    "torchvision": {"aux_logits": bool, "transform_input": bool, "image_size": int},
-    "hf": {"config": dict},
-}
-
-
-def _check_known(spec: ModelSpec) -> None:
-    """Refuse names and arguments that zoo itself would not have written; raises CheckpointError."""
-    if spec.source in ("torchvision", "timm") and entry(spec.source, spec.name) is None:
-        raise CheckpointError(f"the checkpoint names a model {spec.full_name!r} that zoo does not know.")
-    allowed = _ARGUMENTS.get(spec.source, {})
-    for key, value in spec.arguments.items():
-        if key not in allowed or not isinstance(value, allowed[key]):
-            raise CheckpointError(f"the checkpoint gives {spec.full_name} {key}={value!r:.80}, which is not allowed.")
 
 
 def _as_path(weights: str | None) -> Path | None:
@@ -250,168 +212,6 @@ def _present(model: nn.Module) -> tuple[str, ...]:
     return tuple(str(place) for place in range(ends[1]))
 
 
-def _build(source: str, name: str, weights: str | None, file: Path | None, *, offline: bool) -> _Built:
-    """The model of a source with published weights, or with random ones."""
-    match source:
-        case "torchvision":
-            return _build_torchvision(name, weights, file, offline=offline)
-        case "timm":
-            return _build_timm(name, weights, offline=offline)
-        case "hf":
-            return _build_hf(name, weights, offline=offline)
-        case _:
-            return _build_own(name, weights)
-
-
-def _build_torchvision(name: str, weights: str | None, file: Path | None, *, offline: bool) -> _Built:
-    if weights is not None:
-        weights = torchvision.set_name(name, weights)
-    # A file that carries the name of a published set is that set, got by hand.
-    published = torchvision.set_of_file(name, file) if file else weights
-    given = torchvision.arguments(name, published, pretrained=bool(file or weights))
-    if weights is None:
-        model = torchvision.create(name, given, initialise=file is None)
-    else:
-        state = read_weights(torchvision.locate(name, weights, offline=offline))
-        model = torchvision.create(name, given, initialise=False)
-        load_state(model, _without_auxiliary(torchvision.translated(name, state), model))
-    return _Built(
-        model,
-        name,
-        weights,
-        torchvision.head_path(model),
-        torchvision.pool_path(model),
-        torchvision.preprocessing(name, published),
-        torchvision.licence(name, published),
-        given,
-    )
-
-
-def _without_auxiliary(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """A state dict without the classifiers that `torchvision.arguments` leaves out."""
-    heads = [name for name in ("aux1", "aux2", "AuxLogits") if getattr(model, name, model) is None]
-    if not heads:
-        return state
-    return {key: value for key, value in state.items() if key.partition(".")[0] not in heads}
-
-
-def _build_timm(name: str, weights: str | None, *, offline: bool) -> _Built:
-    if weights is None:
-        model = timm.create(name)
-    else:
-        name = timm.tag_of(name, weights)
-        file = timm.locate(name, offline=offline)
-        state = None if timm.only_timm_reads(name) else read_weights(file)
-        model = timm.create_with(name, state, file)
-    return _Built(
-        model,
-        name,
-        name.partition(".")[2] or "default" if weights else None,
-        timm.head_path(model),
-        timm.pool_path(model),
-        timm.preprocessing(name),
-        timm.licence(name) if weights else None,
-        {},
-    )
-
-
-def _build_hf(name: str, weights: str | None, *, offline: bool) -> _Built:
-    missing: tuple[str, ...] = ()
-    if weights not in (None, "default"):
-        raise UsageError(f"hf:{name} has no weights called {weights!r}.", "give a file, a folder, or none")
-    values = hf.configuration_of(name, offline=offline)
-    if weights is None:
-        model = hf.create(values)
-        preprocessing = hf.preprocessing(name, values, offline=offline)
-    else:
-        folder = hf.folder_of(name, offline=offline)
-        model, missing = hf.load(folder)
-        preprocessing = hf.preprocessing(str(folder), values, offline=offline)
-    fresh = tuple(dict.fromkeys((*missing, *hf.outside_base(model))))
-    return _Built(
-        model,
-        name,
-        weights,
-        hf.head_path(model),
-        None,
-        preprocessing,
-        None,
-        {"config": values},
-        fresh,
-        missing,
-    )
-
-
-def _build_own(name: str, weights: str | None) -> _Built:
-    registered = registration(name)
-    model = registered.build()
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"the builder of own:{name} returned a {type(model).__name__}, not an nn.Module.")
-    # The builder decides what its default is; only a name cannot be meant.
-    if weights not in (None, "default"):
-        raise UsageError(f"own:{name} has no weights called {weights!r}.", "give a file, or none")
-    return _Built(
-        model,
-        name,
-        weights,
-        registered.head_path,
-        None,
-        registered.preprocessing,
-        registered.licence,
-        {},
-    )
-
-
-def _create(source: str, name: str, given: Mapping[str, Any]) -> nn.Module:
-    match source:
-        case "torchvision":
-            return torchvision.create(name, given, initialise=False)
-        case "timm":
-            return timm.create(name)
-        case "hf":
-            return hf.create(given["config"])
-        case _:
-            return _build_own(name, None).model
-
-
-def _checked(source: str, built: _Built) -> ModelSpec:
-    """The spec, after looking whether the head's place holds what its source says."""
-    path = built.head_path
-    if not isinstance(path, str):
-        where = f"has {len(path)} heads ({', '.join(path)})" if path else "states no place of a classifier"
-        raise UsageError(
-            f"{source}:{built.name} {where}, so one head of yours cannot stand in for it.",
-            "zoo list shows models that can be fine-tuned",
-        )
-    classifier = surgery.get_module(built.model, path)
-    ends = surgery.ends_in(classifier)
-    if isinstance(surgery.get_module(built.model, path), nn.Identity):
-        raise UsageError(
-            f"the weights of {source}:{built.name} come without a classifier, whose place your head would take.",
-            f"zoo info {source}:{built.name.partition('.')[0]} shows its other weights",
-        )
-    if ends is None:
-        found = type(classifier).__name__
-        raise UsageError(
-            f"the classifier of {source}:{built.name} at {path} is a {found}, neither a linear layer nor a"
-            " 1×1 convolution."
-        )
-    return ModelSpec(
-        source=source,
-        name=built.name,
-        weights=built.weights,
-        head_path=path,
-        features=ends[0],
-        kind=ends[2],
-        bias=classifier.bias is not None,
-        preprocessing=built.preprocessing,
-        pool_path=built.pool_path,
-        licence=built.licence,
-        fresh=tuple(each for each in built.fresh if each in built.missing or not is_under(each, path)),
-        arguments=built.arguments,
-    )
-
-
 def _load_file(
     model: nn.Module, spec: ModelSpec, path: Path, mode: Mode, keep_head: bool, partial: bool
 ) -> tuple[ModelSpec, str]:
@@ -433,7 +233,7 @@ def _load_file(
     else:
         state = read_weights(path)
         if spec.source == "torchvision":
-            state = _without_auxiliary(torchvision.translated(spec.name, state), model)
+            state = without_auxiliary(torchvision.translated(spec.name, state), model)
         if spec.source == "hf":
             state = hf.translated(model, state)
         size = spec.preprocessing.size

@@ -1,0 +1,212 @@
+"""Building a model in its own library, and looking whether its head stands where the library says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo import surgery
+from zoo.checkpoint.weights import load_state, read_weights
+from zoo.errors import CheckpointError, UsageError
+from zoo.names import is_under
+from zoo.registry import ModelSpec, Preprocessing, entry, registration
+from zoo.sources import hf, timm, torchvision
+
+
+@dataclass
+class Built:
+    """A model as its source makes it, and the facts that only the source knows."""
+
+    model: nn.Module
+    name: str
+    weights: str | None
+    head_path: str | tuple[str, ...] | None
+    pool_path: str | None
+    preprocessing: Preprocessing
+    licence: str | None
+    arguments: Mapping[str, Any]
+    fresh: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Those of `fresh` that the weights should have had."""
+
+
+def build(source: str, name: str, weights: str | None, file: Path | None, *, offline: bool) -> Built:
+    """The model of a source with published weights, or with random ones."""
+    match source:
+        case "torchvision":
+            return _build_torchvision(name, weights, file, offline=offline)
+        case "timm":
+            return _build_timm(name, weights, offline=offline)
+        case "hf":
+            return _build_hf(name, weights, offline=offline)
+        case _:
+            return _build_own(name, weights)
+
+
+def _build_torchvision(name: str, weights: str | None, file: Path | None, *, offline: bool) -> Built:
+    if weights is not None:
+        weights = torchvision.set_name(name, weights)
+    # A file that carries the name of a published set is that set, got by hand.
+    published = torchvision.set_of_file(name, file) if file else weights
+    given = torchvision.arguments(name, published, pretrained=bool(file or weights))
+    if weights is None:
+        model = torchvision.create(name, given, initialise=file is None)
+    else:
+        state = read_weights(torchvision.locate(name, weights, offline=offline))
+        model = torchvision.create(name, given, initialise=False)
+        load_state(model, without_auxiliary(torchvision.translated(name, state), model))
+    return Built(
+        model,
+        name,
+        weights,
+        torchvision.head_path(model),
+        torchvision.pool_path(model),
+        torchvision.preprocessing(name, published),
+        torchvision.licence(name, published),
+        given,
+    )
+
+
+def without_auxiliary(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+    """A state dict without the classifiers that `torchvision.arguments` leaves out."""
+    heads = [name for name in ("aux1", "aux2", "AuxLogits") if getattr(model, name, model) is None]
+    if not heads:
+        return state
+    return {key: value for key, value in state.items() if key.partition(".")[0] not in heads}
+
+
+def _build_timm(name: str, weights: str | None, *, offline: bool) -> Built:
+    if weights is None:
+        model = timm.create(name)
+    else:
+        name = timm.tag_of(name, weights)
+        file = timm.locate(name, offline=offline)
+        state = None if timm.only_timm_reads(name) else read_weights(file)
+        model = timm.create_with(name, state, file)
+    return Built(
+        model,
+        name,
+        name.partition(".")[2] or "default" if weights else None,
+        timm.head_path(model),
+        timm.pool_path(model),
+        timm.preprocessing(name),
+        timm.licence(name) if weights else None,
+        {},
+    )
+
+
+def _build_hf(name: str, weights: str | None, *, offline: bool) -> Built:
+    missing: tuple[str, ...] = ()
+    if weights not in (None, "default"):
+        raise UsageError(f"hf:{name} has no weights called {weights!r}.", "give a file, a folder, or none")
+    values = hf.configuration_of(name, offline=offline)
+    if weights is None:
+        model = hf.create(values)
+        preprocessing = hf.preprocessing(name, values, offline=offline)
+    else:
+        folder = hf.folder_of(name, offline=offline)
+        model, missing = hf.load(folder)
+        preprocessing = hf.preprocessing(str(folder), values, offline=offline)
+    fresh = tuple(dict.fromkeys((*missing, *hf.outside_base(model))))
+    return Built(
+        model,
+        name,
+        weights,
+        hf.head_path(model),
+        None,
+        preprocessing,
+        None,
+        {"config": values},
+        fresh,
+        missing,
+    )
+
+
+def _build_own(name: str, weights: str | None) -> Built:
+    registered = registration(name)
+    model = registered.build()
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"the builder of own:{name} returned a {type(model).__name__}, not an nn.Module.")
+    # The builder decides what its default is; only a name cannot be meant.
+    if weights not in (None, "default"):
+        raise UsageError(f"own:{name} has no weights called {weights!r}.", "give a file, or none")
+    return Built(
+        model,
+        name,
+        weights,
+        registered.head_path,
+        None,
+        registered.preprocessing,
+        registered.licence,
+        {},
+    )
+
+
+def create(source: str, name: str, given: Mapping[str, Any]) -> nn.Module:
+    """The model of a source with random weights and its original classifier, as a checkpoint describes it."""
+    match source:
+        case "torchvision":
+            return torchvision.create(name, given, initialise=False)
+        case "timm":
+            return timm.create(name)
+        case "hf":
+            return hf.create(given["config"])
+        case _:
+            return _build_own(name, None).model
+
+
+def spec_of_built(source: str, built: Built) -> ModelSpec:
+    """The spec, after looking whether the head's place holds what its source says."""
+    path = built.head_path
+    if not isinstance(path, str):
+        where = f"has {len(path)} heads ({', '.join(path)})" if path else "states no place of a classifier"
+        raise UsageError(
+            f"{source}:{built.name} {where}, so one head of yours cannot stand in for it.",
+            "zoo list shows models that can be fine-tuned",
+        )
+    classifier = surgery.get_module(built.model, path)
+    ends = surgery.ends_in(classifier)
+    if isinstance(surgery.get_module(built.model, path), nn.Identity):
+        raise UsageError(
+            f"the weights of {source}:{built.name} come without a classifier, whose place your head would take.",
+            f"zoo info {source}:{built.name.partition('.')[0]} shows its other weights",
+        )
+    if ends is None:
+        found = type(classifier).__name__
+        raise UsageError(
+            f"the classifier of {source}:{built.name} at {path} is a {found}, neither a linear layer nor a"
+            " 1×1 convolution."
+        )
+    return ModelSpec(
+        source=source,
+        name=built.name,
+        weights=built.weights,
+        head_path=path,
+        features=ends[0],
+        kind=ends[2],
+        bias=classifier.bias is not None,
+        preprocessing=built.preprocessing,
+        pool_path=built.pool_path,
+        licence=built.licence,
+        fresh=tuple(each for each in built.fresh if each in built.missing or not is_under(each, path)),
+        arguments=built.arguments,
+    )
+
+
+# What a checkpoint may hand to a library's builder; anything else could name files and addresses.
+_ARGUMENTS: Mapping[str, Mapping[str, type]] = {
+    "torchvision": {"aux_logits": bool, "transform_input": bool, "image_size": int},
+    "hf": {"config": dict},
+}
+
+
+def check_known(spec: ModelSpec) -> None:
+    """Refuse names and arguments that zoo itself would not have written; raises CheckpointError."""
+    if spec.source in ("torchvision", "timm") and entry(spec.source, spec.name) is None:
+        raise CheckpointError(f"the checkpoint names a model {spec.full_name!r} that zoo does not know.")
+    allowed = _ARGUMENTS.get(spec.source, {})
+    for key, value in spec.arguments.items():
+        if key not in allowed or not isinstance(value, allowed[key]):
+            raise CheckpointError(f"the checkpoint gives {spec.full_name} {key}={value!r:.80}, which is not allowed.")
