@@ -314,6 +314,8 @@ def _override_one(values: dict[str, Any], key: str, value: Any) -> list[str]:
                     stage["backbone-lr"] *= value / stage["lr"]
                 stage[key] = value
         return []
+    if key not in KEYS:
+        return [f"{key} {_unknown(key, {**STAGE_KEYS, **KEYS})}"]
     values[key] = value
     return _mistakes({key: value}, KEYS, "")
 

@@ -42,6 +42,12 @@ def checkpoints_of(run: Path) -> list[Found]:
     return sorted(found, key=lambda each: each.position)
 
 
+def incomplete_of(run: Path) -> list[Path]:
+    """The folders of a run that are called like checkpoints and are none: damaged, or copied in part."""
+    good = {each.folder for each in checkpoints_of(run)}
+    return sorted(folder for folder in run.glob(PATTERN) if folder not in good)
+
+
 def best_of(run: Path) -> Path | None:
     """The checkpoint with the best metric of a run; the newest of equals is not better than the first."""
     found = checkpoints_of(run)
@@ -63,6 +69,13 @@ def checkpoint_at(path: str | Path) -> Path:
         raise CheckpointError(
             f"there is no checkpoint {path}.", "give a run's folder, or a folder in it like epoch-0003"
         )
+    broken = incomplete_of(path) if path.is_dir() else []
+    if broken:
+        # Which one is the best cannot be known, and another one in its place would be a silent change.
+        raise CheckpointError(
+            f"{broken[0]} is damaged, so the best checkpoint of {path} cannot be told.",
+            "name the checkpoint to use; zoo inspect shows them",
+        )
     best = best_of(path) if path.is_dir() else None
     if best is None:
         what = "no folder" if not path.is_dir() else "a folder without a complete checkpoint"
@@ -75,7 +88,11 @@ def verify(folder: Path) -> None:
     try:
         damaged = files.damaged(folder)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} is no complete checkpoint: {error}.") from error
+        missing = isinstance(error, FileNotFoundError)
+        reason = f"it has no {files.MANIFEST}" if missing else error
+        raise CheckpointError(
+            f"{folder} is no complete checkpoint: {reason}.", "give a run's folder, or a folder in it like epoch-0003"
+        ) from error
     if damaged:
         raise CheckpointError(
             f"the checkpoint {folder} is damaged: {', '.join(damaged)} is not what its manifest says.",

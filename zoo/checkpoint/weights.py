@@ -79,18 +79,21 @@ def _read_pickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        wanted = re.findall(r"GLOBAL ([\w.]+)", str(error)) or re.findall(r"`([\w.]+)`", str(error))
+        wanted = re.findall(r"GLOBAL ([\w.]+)", str(error))
         if wanted:
             raise CheckpointError(
                 f"{path} is refused: reading it would run {listed(sorted(set(wanted)))}.",
                 "weights alone need no code; ask its author for a .safetensors file or a plain state dict",
             ) from error
-        raise CheckpointError(f"{path} is no file of weights that torch can read, or it is cut off.") from error
+        raise CheckpointError(
+            f"{path} is no file of weights that torch can read, or it is cut off.",
+            f"give a file ({', '.join(SUFFIXES[:3])}), a checkpoint folder, the name of a set, or none",
+        ) from error
     # A damaged pickle fails in as many ways as it can be read: struct.error, IndexError, AssertionError and more.
     except Exception as error:
         raise CheckpointError(
             f"{path} is no file of weights that torch can read, or it is cut off.",
-            f"({str(error).splitlines()[0][:120]})" if str(error) else "",
+            f"give a file ({', '.join(SUFFIXES[:3])}), a checkpoint folder, the name of a set, or none",
         ) from error
 
 

@@ -166,7 +166,7 @@ def finetune(
     """Fine-tune a pretrained model on your own pictures.
 
     The data is a folder with one folder a class. Without --recipe, a frozen backbone is trained by
-    linear-probe and everything else by fine-tune; every flag overrides the recipe.
+    linear-probe and everything else by fine-tune. What is not given is the recipe's; zoo recipes show NAME tells it.
     """
     given: dict[str, Any] = {
         "model": model,

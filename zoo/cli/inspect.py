@@ -44,6 +44,8 @@ def _print_run(run: dict[str, Any]) -> None:
         metrics = " · ".join(f"{name} {value:.3f}" for name, value in each["metrics"].items())
         mark = "  ← best" if each["folder"] == run["best"] else ""
         typer.echo(f"  {each['name']:<22} {metrics}{mark}")
+    for damaged in run["damaged"]:
+        typer.echo(f"  {Path(damaged).name:<22} damaged: not what its manifest says")
     if not run["checkpoints"]:
         typer.echo("  no complete checkpoint")
 

@@ -172,7 +172,8 @@ def resume(run: str | Path, model: nn.Module | None = None, *, reporter: Reporte
     folder = Path(run).expanduser()
     if not (folder / "run.toml").is_file():
         hint = f"the run is {folder.parent}" if (folder.parent / "run.toml").is_file() else "give a run's folder"
-        raise CheckpointError(f"{folder} is no run: it has no run.toml.", hint)
+        what = "is no run: it has no run.toml" if folder.exists() else "does not exist"
+        raise CheckpointError(f"{folder} {what}.", hint)
     files.sweep(folder)
     recipe = recipes.find(str(folder / "run.toml"))
     newest = _newest_good(folder, reporter)

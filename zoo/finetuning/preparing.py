@@ -59,7 +59,9 @@ def prepare(
     size = checkpoint_size(built, recipe, order)
     folder = out / (name or _default_name(spec_of(built), dataset.root))
     if name is None and not overwrite:
-        folder = _free(folder)
+        taken, folder = folder, _free(folder)
+        if folder != taken:
+            reporter.note(f"{taken} exists, so this run is {folder.name}; --overwrite replaces it")
     elif folder.exists():
         _check_name(folder, overwrite)
     _check_space(folder, size, recipe)

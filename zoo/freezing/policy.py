@@ -85,7 +85,8 @@ def match(pattern: str, names: Sequence[str], model: nn.Module, flag: str = "--f
     """
     found = matching(pattern, names)
     if not found:
-        hints = [f"near: {listed(_near_patterns(pattern, names))}"] if _near_patterns(pattern, names) else []
+        similar = near(pattern, ("none", "backbone")) + _near_patterns(pattern, names)
+        hints = [f"near: {listed(similar)}"] if similar else []
         raise UsageError(f"{flag} {pattern!r} matches no parameter of {_called(model)}.", *hints, _where_to_look(model))
     return found
 
