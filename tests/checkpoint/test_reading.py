@@ -43,6 +43,9 @@ def test_a_run_stands_for_its_complete_checkpoints(checkpoint: Path) -> None:
     (run / "epoch-0002" / "model.safetensors").write_bytes(b"cut off")
     shutil.copytree(checkpoint, run / "epoch-0003")
     (run / "epoch-0003" / files.MANIFEST).unlink()
+    with pytest.raises(zoo.CheckpointError, match="epoch-0002 is damaged"):
+        zoo.load_checkpoint(run)
+    shutil.rmtree(run / "epoch-0002")
     assert zoo.spec_of(zoo.load_checkpoint(run)).full_name == "timm:mobilenetv2_035"
     shutil.rmtree(checkpoint)
     with pytest.raises(zoo.CheckpointError, match="a folder without a complete checkpoint"):

@@ -16,7 +16,7 @@ def of_run(folder: Path) -> dict[str, Any] | None:
     best = reading.best_of(folder)
     return {
         "run": str(folder),
-        "damaged": [str(each) for each in reading.incomplete_of(folder)],
+        "damaged": [str(each) for each in reading.damaged_of(folder)],
         "best": str(best) if best else None,
         "checkpoints": [
             {

@@ -42,10 +42,10 @@ def checkpoints_of(run: Path) -> list[Found]:
     return sorted(found, key=lambda each: each.position)
 
 
-def incomplete_of(run: Path) -> list[Path]:
-    """The folders of a run that are called like checkpoints and are none: damaged, or copied in part."""
+def damaged_of(run: Path) -> list[Path]:
+    """The checkpoints of a run that have a manifest and are not what it says; without one a folder is none."""
     good = {each.folder for each in checkpoints_of(run)}
-    return sorted(folder for folder in run.glob(PATTERN) if folder not in good)
+    return sorted(place.parent for place in run.glob(f"{PATTERN}/{files.MANIFEST}") if place.parent not in good)
 
 
 def best_of(run: Path) -> Path | None:
@@ -69,7 +69,7 @@ def checkpoint_at(path: str | Path) -> Path:
         raise CheckpointError(
             f"there is no checkpoint {path}.", "give a run's folder, or a folder in it like epoch-0003"
         )
-    broken = incomplete_of(path) if path.is_dir() else []
+    broken = damaged_of(path) if path.is_dir() else []
     if broken:
         # Which one is the best cannot be known, and another one in its place would be a silent change.
         raise CheckpointError(
