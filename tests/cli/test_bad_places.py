@@ -74,7 +74,7 @@ def test_a_rate_far_too_high(call: Call, tmp_path: Path) -> None:
 
 
 def test_resume_of_what_is_no_run(zoo_command: Command, tune: Tune, pictures: Path, tmp_path: Path) -> None:
-    refused(zoo_command("resume", tmp_path / "absent"), 4, "is no run: it has no run.toml")
+    refused(zoo_command("resume", tmp_path / "absent"), 4, "absent does not exist")
     refused(zoo_command("resume", pictures), 4, "is no run: it has no run.toml")
     run = tune()
     told = zoo_command("resume", run)

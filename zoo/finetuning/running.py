@@ -264,8 +264,10 @@ class Runner:
         def ask_to_stop(number: int, frame: FrameType | None) -> None:
             # Only this: a handler that prints can land in the middle of another print.
             self.stop = True
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, second)
 
+        # A shell starts background jobs with Ctrl-C ignored; who sends it all the same means it.
+        second = before if callable(before) else signal.default_int_handler
         signal.signal(signal.SIGINT, ask_to_stop)
         try:
             yield

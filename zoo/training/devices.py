@@ -34,7 +34,7 @@ class Device:
     def place(self, model: nn.Module) -> nn.Module:
         """The model on the device, its weights in the order in which convolutions are fastest.
 
-        Channels last: on two CPU cores a mobilenet_v2 runs 24 times faster than in torch's usual order.
+        Channels last: on two CPU cores a mobilenet_v2 answers in two thirds of the time of torch's usual order.
         """
         return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
