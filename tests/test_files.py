@@ -40,7 +40,7 @@ def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     with files.new_folder(place) as inside:
         (inside / "model.bin").write_bytes(b"weights")
         assert not place.exists()
-        assert inside.parent == place.parent
+        assert inside.path.parent == place.parent
     assert names_in(place) == ["MANIFEST.json", "model.bin"]
     assert names_in(place.parent) == ["epoch-0001"]
 

@@ -17,7 +17,7 @@ LAYERS = {
     1: {"catalog", "files", "names", "recipe", "registry", "seeding", "units"},
     2: {"checkpoint", "data", "freezing", "head", "summarizing", "surgery", "tracking", "training"},
     3: {"sources"},
-    4: {"demo", "evaluating", "finetuning", "predicting"},
+    4: {"demo", "evaluating", "exporting", "finetuning", "predicting"},
     5: {"cli"},
 }
 # Two layers have floors: words and files under the tables of facts, single jobs under the job made of jobs.

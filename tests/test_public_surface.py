@@ -24,6 +24,7 @@ NAMES = [
     "__version__",
     "append_head",
     "evaluate",
+    "export",
     "finetune",
     "freeze",
     "get_module",

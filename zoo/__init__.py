@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from zoo.errors import UsageError as UsageError
     from zoo.errors import ZooError as ZooError
     from zoo.evaluating import evaluate as evaluate
+    from zoo.exporting import export as export
     from zoo.finetuning import finetune as finetune
-    from zoo.finetuning import resume as resume
     from zoo.finetuning.plan import Run as Run
+    from zoo.finetuning.resuming import resume as resume
     from zoo.freezing import freeze as freeze
     from zoo.freezing import unfreeze as unfreeze
     from zoo.predicting import predict as predict
@@ -55,6 +56,7 @@ _HOMES = {
     "ZooError": "zoo.errors",
     "append_head": "zoo.sources.loading",
     "evaluate": "zoo.evaluating",
+    "export": "zoo.exporting",
     "finetune": "zoo.finetuning",
     "freeze": "zoo.freezing",
     "get_module": "zoo.surgery",
@@ -64,7 +66,7 @@ _HOMES = {
     "predict": "zoo.predicting",
     "register": "zoo.registry",
     "replace_module": "zoo.surgery",
-    "resume": "zoo.finetuning",
+    "resume": "zoo.finetuning.resuming",
     "save_checkpoint": "zoo.sources.checkpoints",
     "spec_of": "zoo.registry",
     "summary": "zoo.summarizing",

@@ -5,9 +5,9 @@
     ├── DataError        3   the pictures or their folders
     ├── CheckpointError  4   weights or a checkpoint that are refused
     ├── StorageError     5   the disk or the network
-    ├── NumericsError    6   a loss that is no number
+    ├── NumericsError    6   a loss, a gradient or a weight that is no number
     ├── OutOfMemoryError 7   the device's memory
-    └── Stopped        130   Ctrl-C, after a checkpoint was saved
+    └── Stopped        130   Ctrl-C, after a checkpoint was saved; 143, 129, 138 by SIGTERM, SIGHUP, SIGUSR1
 
 Each says in at most three lines what was given, what is allowed and what to do.
 """
@@ -53,7 +53,7 @@ class StorageError(ZooError):
 
 
 class NumericsError(ZooError):
-    """The loss is no number any more."""
+    """The loss, a gradient or a weight is no number any more."""
 
     exit_code = 6
 
@@ -65,6 +65,10 @@ class OutOfMemoryError(ZooError):
 
 
 class Stopped(ZooError):  # noqa: N818 - not an error: what the user asked for
-    """A signal ended the run after its state was saved."""
+    """A signal ended the run after its state was saved; the exit code tells which one."""
 
     exit_code = 130
+
+    def __init__(self, message: str, *hints: str, exit_code: int = 130) -> None:
+        super().__init__(message, *hints)
+        self.exit_code = exit_code

@@ -1,4 +1,4 @@
-"""Dotted names, globs over them, and near matches for what was mistyped."""
+"""Dotted names, globs over them, near matches for what was mistyped, and how any of them may be shown."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -76,3 +76,12 @@ def listed(words: Sequence[str], most: int = 5) -> str:
     """
     shown = ", ".join(words[:most])
     return f"{shown} and {len(words) - most:,} more" if len(words) > most else shown
+
+
+def printable(text: str) -> str:
+    r"""A text out of a file as it may be shown on a terminal: what is no visible character is written as its code.
+
+    >>> printable("bee\x1b[2J\n"), printable("Wespe 🐝")
+    ('bee\\x1b[2J\\n', 'Wespe 🐝')
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -5,6 +5,7 @@ it takes; the same table checks recipes, `--set` and the flags, and reports all 
 """
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ Opt = Literal["adamw", "sgd"]
 Sched = Literal["cosine", "constant"]
 Augment = Literal["none", "light", "standard"]
 Amp = Literal["auto", "off", "fp16", "bf16"]
-Save = Literal["state", "full"]
+Save = Literal["state", "full", "delta"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ RUN_KEYS: Mapping[str, Key] = {
     "amp": Key(str, "mixed precision", choices=get_args(Amp)),
     "save": Key(str, "what a checkpoint holds", choices=get_args(Save)),
     "keep": Key(str, "which checkpoints stay: best, last, every:N, separated by commas"),
+    "save-every": Key(str, "how often a checkpoint is saved within an epoch: 200steps, 10min, 2h, or never"),
     "allow-partial": Key(bool, "load weights that fit in part"),
 }
 KEYS: Mapping[str, Key] = {**RECIPE_KEYS, **RUN_KEYS}
@@ -147,6 +149,7 @@ class Recipe:
     amp: Amp = "auto"
     save: Save = "state"
     keep: str = "best,last"
+    save_every: str = "10min"
     allow_partial: bool = False
     flags: tuple[str, ...] = field(default=(), compare=False)
     """The keys that were set beside the recipe's file."""
@@ -227,7 +230,7 @@ def _mistakes(values: Mapping[str, Any], keys: Mapping[str, Key], prefix: str) -
     for key, value in values.items():
         if key not in keys:
             found.append(f"{prefix}{key} {_unknown(key, keys)}")
-        elif mistake := keys[key].mistake(value) or (_keep_mistake(value) if key == "keep" else None):
+        elif mistake := keys[key].mistake(value) or _OWN_CHECKS.get(key, lambda _: None)(value):
             found.append(f"{prefix}{key} is {value!r}; {mistake}")
     return found
 
@@ -249,6 +252,28 @@ def _keep_mistake(text: str) -> str | None:
         if word not in ("best", "last") or colon:
             return "it takes best, last and every:N, separated by commas"
     return None
+
+
+def _every_mistake(text: str) -> str | None:
+    return None if text == "never" or _EVERY.fullmatch(text) else "it takes a number of steps, s, min or h, or never"
+
+
+_EVERY = re.compile(r"([1-9]\d*) ?(steps?|s|min|h)")
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_OWN_CHECKS = {"keep": _keep_mistake, "save-every": _every_mistake}
+
+
+def interval(every: str) -> tuple[int | None, float | None]:
+    """After how many steps, or after how many seconds, a checkpoint is saved within an epoch.
+
+    >>> interval("200steps"), interval("10min"), interval("never")
+    ((200, None), (None, 600.0), (None, None))
+    """
+    found = _EVERY.fullmatch(every)
+    if not found:
+        return None, None
+    number, unit = int(found[1]), found[2]
+    return (number, None) if unit.startswith("step") else (None, number * _SECONDS[unit])
 
 
 def kept(keep: str) -> tuple[bool, int | None]:

@@ -1,5 +1,6 @@
 """Reading one picture in any form, and saying what is wrong with those that cannot be read."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,8 @@ import numpy
 import pytest
 from PIL import Image
 
-from zoo.data.pictures import Problem, find_problems, read_picture
+from zoo.data import pictures
+from zoo.data.pictures import Problem, find_problems, read_picture, require_readable
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -151,3 +153,19 @@ def test_reading_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     before = (tmp_path / "a.png").read_bytes(), (tmp_path / "a.png").stat().st_mtime_ns
     read_picture(tmp_path / "a.png")
     assert ((tmp_path / "a.png").read_bytes(), (tmp_path / "a.png").stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize("in_memory", [0, 2**20])
+def test_what_was_in_a_file_is_told_when_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    """However large it is."""
+    monkeypatch.setattr(pictures, "IN_MEMORY", in_memory)
+    paths = [tmp_path / name for name in ("a.png", "b.jpg", "c.tif")]
+    for path in paths:
+        halves(RED, BLUE).save(path)
+    facts = require_readable([*paths, paths[0]])
+    assert list(facts) == paths
+    for path, told in facts.items():
+        assert told.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (told.size, told.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)

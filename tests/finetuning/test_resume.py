@@ -10,8 +10,8 @@ import pytest
 import zoo
 from tests.finetuning.conftest import Listener, Train, crash, press_ctrl_c, rows_of, same_weights
 from zoo import seeding
-from zoo.errors import CheckpointError, DataError, Stopped
-from zoo.finetuning import running
+from zoo.errors import CheckpointError, Stopped
+from zoo.finetuning import journal
 from zoo.training import loop
 
 RANDOM: dict[str, Any] = {"epochs": 3, "augment": "standard", "settings": {"dropout": 0.3}}
@@ -49,7 +49,7 @@ def test_after_ctrl_c_at_any_step(train: Train, tmp_path: Path, given: dict[str,
 def test_after_a_crash_that_follows_a_checkpoint(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], epoch: int
 ) -> None:
-    monkeypatch.setattr(running, "CADENCE", 0.0)
+    monkeypatch.setattr(journal, "CADENCE", 0.0)
     unbroken = train("unbroken", **given)
     with pytest.raises(RuntimeError, match="went down"):
         train("crashed", reporter=Listener(at_save={f"epoch-{epoch:04d}": crash}), **given)
@@ -155,7 +155,7 @@ def no_pictures(run: zoo.Run, pictures: Path) -> None:
     [
         (no_recipe, CheckpointError, "is no run: it has no run.toml"),
         (no_checkpoint, CheckpointError, "no complete checkpoint(?s:.)*zoo finetune --recipe"),
-        (no_pictures, DataError, "10 pictures of the run are gone"),
+        (no_pictures, CheckpointError, r"data .* 10 removed(?s:.)*removed   ant/(?s:.)*and 5 more(?s:.)*--allow data"),
     ],
 )
 def test_what_cannot_go_on_is_told(

@@ -14,10 +14,10 @@ import torch
 import zoo
 from tests.conftest import write_pictures
 from tests.finetuning.conftest import TINY, Listener, Train, changed, rows_of, same_weights, weights_of
-from zoo.finetuning import running
+from zoo.finetuning import journal, running
 from zoo.training.metrics import Tally
 
-FILES = {"run.toml", "data.json", "log.jsonl", "metrics.csv", "summary.txt"}
+FILES = {".lock", "run.toml", "data.json", "log.jsonl", "metrics.csv", "summary.txt"}
 
 
 def test_a_run_folder_holds_all_of_the_run(train: Train) -> None:
@@ -78,9 +78,9 @@ def test_data_is_listed_and_never_changed_or_copied(train: Train, pictures: Path
     run = train(workers=1)
     assert state() == before
     listed = json.loads((run.folder / "data.json").read_text())
-    assert sorted(name for name, _ in (*listed["train"], *listed["val"])) == sorted(before)
+    assert sorted(name for name, *_ in (*listed["train"], *listed["val"])) == sorted(before)
     assert listed["root"] == str(pictures.resolve())
-    assert {(name.partition("/")[0], label) for name, label in listed["train"]} == {("ant", 0), ("bee", 1)}
+    assert {(name.partition("/")[0], label) for name, label, *_ in listed["train"]} == {("ant", 0), ("bee", 1)}
     assert not list(run.folder.rglob("*.png"))
 
 
@@ -91,9 +91,10 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
     def plan(hits: list[int]) -> None:
         left = iter(hits)
 
-        def evaluate(model: object, batches: object, tally: Tally, *_: object) -> None:
+        def evaluate(model: object, batches: object, tally: Tally, *_: object) -> bool:
             right = next(left)
             tally.confusion = torch.tensor([[right, 4 - right], [0, 0]])
+            return True
 
         monkeypatch.setattr(running.loop, "evaluate", evaluate)
 
@@ -138,7 +139,7 @@ def test_checkpoints_come_no_more_often_than_their_cadence(
     saved: list[int],
 ) -> None:
     scores([3, 2, 2, 2, 2])
-    monkeypatch.setattr(running, "CADENCE", cadence)
+    monkeypatch.setattr(journal, "CADENCE", cadence)
     heard = Listener()
     train(epochs=5, reporter=heard)
     assert heard.checkpoints == [f"epoch-{epoch:04d}" for epoch in saved]

@@ -45,8 +45,8 @@ def trainer_of(
 
 def train(trainer: loop.Trainer, given: list[tuple[Tensor, Tensor]], *, step: int = 0, stage_step: int = 0) -> Tally:
     tally = Tally(["ant", "bee"])
-    done = loop.train_epoch(trainer, given, tally, step=step, stage_step=stage_step, seen=lambda _: True)
-    assert done == len(given)
+    losses = list(loop.train_steps(trainer, given, tally, step=step, stage_step=stage_step))
+    assert len(losses) == len(given)
     return tally
 
 
@@ -99,7 +99,8 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change() -> None:
     good = model_of()
     train(trainer_of(good, lr=0.125), given[:1])
     with pytest.raises(NumericsError, match=r"the loss is nan at step 11(?s:.)*learning rate was 0\.125") as raised:
-        loop.train_epoch(trainer, given, tally, step=10, stage_step=0, seen=lambda loss: seen.append(loss) or True)  # type: ignore[func-returns-value]
+        for loss in loop.train_steps(trainer, given, tally, step=10, stage_step=0):
+            seen.append(loss)
     assert raised.value.exit_code == 6
     assert len(seen) == 1
     assert torch.equal(model[2].weight, good[2].weight)
@@ -113,10 +114,42 @@ def test_label_smoothing_changes_the_loss_as_its_definition_says() -> None:
     assert smooth == pytest.approx(0.7 * plain - 0.3 * log_shares.mean().item())
 
 
-def test_an_epoch_ends_when_it_is_told_to() -> None:
+def test_an_evaluation_that_is_told_to_end_says_that_it_is_not_whole() -> None:
     tally = Tally(["ant", "bee"])
-    assert loop.train_epoch(trainer_of(model_of()), batches(), tally, step=0, stage_step=0, seen=lambda _: False) == 1
-    assert tally.count == 4
+    assert not loop.evaluate(model_of(), batches(), tally, CPU, lambda: tally.count < 8)
+    assert tally.count == 8
+    assert loop.evaluate(model_of(), batches(), Tally(["ant", "bee"]), CPU)
+
+
+def test_a_gradient_that_is_no_number_is_found_before_the_weights_change() -> None:
+    model = model_of()
+    before = model[2].weight.detach().clone()
+    model[2].weight.register_hook(lambda gradient: gradient.clone().index_fill_(0, torch.tensor([1]), float("nan")))
+    with pytest.raises(NumericsError, match="a gradient is nan at step 3"):
+        train(trainer_of(model), batches(), step=3)
+    assert torch.equal(model[2].weight, before)
+
+
+def test_a_weight_that_is_no_number_is_found_even_where_no_loss_shows_it() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    model.unused = nn.Linear(1, 1)
+    model.forward = lambda pictures: model[1](model[0](pictures))
+    with torch.no_grad():
+        model.unused.weight.fill_(float("inf"))
+    with pytest.raises(NumericsError, match="a weight is inf at step 0"):
+        train(trainer_of(model), batches())
+
+
+def test_a_step_that_fails_leaves_the_statistics_as_they_were() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+    given = batches()
+    given[1][0][0, 0] = float("nan")
+    whole = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+    whole.load_state_dict(model.state_dict())
+    train(trainer_of(whole), given[:1])
+    with pytest.raises(NumericsError):
+        train(trainer_of(model), given)
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_evaluation_changes_nothing_and_puts_the_mode_back() -> None:

@@ -1,12 +1,13 @@
 """What is in a checkpoint or a run, as plain values."""
 
+import math
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from zoo import files
 from zoo.checkpoint import reading
+from zoo.checkpoint.headers import read_header
+from zoo.checkpoint.writing import DELTA, WEIGHTS
 
 
 def of_run(folder: Path) -> dict[str, Any] | None:
@@ -38,8 +39,8 @@ def of_checkpoint(folder: Path) -> dict[str, Any]:
     manifest = files.read_manifest(folder)
     spec = config.spec
     head = spec.head if spec else None
-    with safe_open(folder / "model.safetensors", "pt") as tensors:
-        shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
+    base = manifest.get("base")
+    tensors = read_header(folder / (DELTA if base else WEIGHTS)).tensors
     return {
         "folder": str(folder),
         "model": spec.full_name if spec else "unknown to zoo",
@@ -48,7 +49,8 @@ def of_checkpoint(folder: Path) -> dict[str, Any]:
         "head": f"{head.preset}, {head.mode}, at {head.path}" if head else "the library's own",
         "classes": list(config.classes),
         "input": list(spec.preprocessing.size) if spec else None,
-        "parameters": sum(_product(shape) for shape in shapes),
+        "parameters": sum(math.prod(each.shape) for each in tensors.values()),
+        "base": base,
         "frozen": len(training["frozen"]["parameters"]),
         "epoch": training["epoch"],
         "metrics": training["metrics"],
@@ -57,10 +59,3 @@ def of_checkpoint(folder: Path) -> dict[str, Any]:
         "files": {name: facts["size"] for name, facts in manifest["files"].items()},
         "rebuild": list(config.rebuild),
     }
-
-
-def _product(shape: list[int]) -> int:
-    product = 1
-    for edge in shape:
-        product *= edge
-    return product

@@ -13,10 +13,11 @@ from zoo import files
 from zoo.checkpoint.config import Config, from_json
 from zoo.checkpoint.state import Stateful, restore_optimizer, unpack
 from zoo.checkpoint.weights import load_state, read_tensors
+from zoo.checkpoint.writing import CONFIG, DELTA, TENSORS, TRAINING, WEIGHTS
 from zoo.errors import CheckpointError
 
 PATTERN = "epoch-*"
-CORE = {"model.safetensors", "config.json", "training.json"}
+CORE = {CONFIG, TRAINING}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ def checkpoints_of(run: Path) -> list[Found]:
     """The complete checkpoints of a run, oldest position first; found by looking, incomplete ones left out."""
     found = []
     for folder in run.glob(PATTERN):
-        if files.is_complete(folder) and files.read_manifest(folder)["files"].keys() >= CORE:
+        if not files.is_complete(folder):
+            continue
+        names = files.read_manifest(folder)["files"].keys()
+        if names >= CORE and names & {WEIGHTS, DELTA}:
             found.append(Found(folder, read_facts(folder)))
     return sorted(found, key=lambda each: each.position)
 
@@ -102,22 +106,22 @@ def verify(folder: Path) -> None:
 
 def read_config(folder: Path) -> Config:
     """What a checkpoint says about its model; raises CheckpointError when it is no config."""
-    return from_json(read_json(folder / "config.json"), str(folder / "config.json"))
+    return from_json(read_json(folder / CONFIG), str(folder / CONFIG))
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """The training state without its tensors: epoch, metrics, position."""
-    values: dict[str, Any] = unpack(read_json(folder / "training.json"), None)
+    values: dict[str, Any] = unpack(read_json(folder / TRAINING), None)
     return values
 
 
 def read_training(folder: Path) -> dict[str, Any]:
     """The training state of a checkpoint with its tensors in their places."""
     tensors: dict[str, Tensor] = {}
-    if (folder / "training.safetensors").is_file():
-        tensors = read_tensors(folder / "training.safetensors")
+    if (folder / TENSORS).is_file():
+        tensors = read_tensors(folder / TENSORS)
     try:
-        values = unpack(read_json(folder / "training.json"), tensors)
+        values = unpack(read_json(folder / TRAINING), tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'training.json'} is no training state: {error}.") from error
     if not isinstance(values, dict) or not isinstance(values.get("frozen"), dict):
@@ -125,9 +129,8 @@ def read_training(folder: Path) -> dict[str, Any]:
     return values
 
 
-def restore_weights(folder: Path, model: nn.Module) -> None:
+def restore_weights(folder: Path, model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put a checkpoint's weights into a model, every tensor of it; raises CheckpointError when they do not fit."""
-    state = read_tensors(folder / "model.safetensors")
     try:
         load_state(model, state)
     except RuntimeError as error:

@@ -110,12 +110,20 @@ def optimizer_state(optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
     }
 
 
-def restore_optimizer(optimizer: Optimizer, model: nn.Module, saved: Mapping[str, Any]) -> None:
+def restore_optimizer(
+    optimizer: Optimizer, model: nn.Module, saved: Mapping[str, Any], *, exactly: bool = True
+) -> None:
     """Put a saved state into an optimizer and let it train this model's parameters, found by name.
+
+    Unless `exactly`, the optimizer keeps its own groups and settings, and takes over what is known of its
+    parameters; an optimizer of another class takes nothing.
 
     Raises CheckpointError when class, groups or names do not fit.
     """
     by_name = dict(model.named_parameters())
+    if not exactly:
+        _take_over(optimizer, by_name, saved)
+        return
     if saved["class"] != type(optimizer).__name__ or len(saved["groups"]) != len(optimizer.param_groups):
         raise CheckpointError(
             f"the checkpoint has the state of {saved['class']} with {len(saved['groups'])} groups; this is"
@@ -131,8 +139,7 @@ def restore_optimizer(optimizer: Optimizer, model: nn.Module, saved: Mapping[str
         group["params"] = [by_name[name] for name in kept["params"]]
     optimizer.state.clear()
     for name, state in saved["state"].items():
-        parameter = by_name[name]
-        optimizer.state[parameter] = {key: _like(parameter, value) for key, value in state.items()}
+        optimizer.state[by_name[name]] = _state_for(by_name[name], state)
     for group in optimizer.param_groups:
         # torch's own rule: these kinds of optimizers count their steps on the device.
         if group.get("fused") or group.get("capturable"):
@@ -140,6 +147,19 @@ def restore_optimizer(optimizer: Optimizer, model: nn.Module, saved: Mapping[str
                 counters = optimizer.state.get(parameter, {})
                 if "step" in counters:
                     counters["step"] = counters["step"].to(parameter.device)
+
+
+def _take_over(optimizer: Optimizer, by_name: Mapping[str, Tensor], saved: Mapping[str, Any]) -> None:
+    if saved["class"] != type(optimizer).__name__:
+        return
+    trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    for name, state in saved["state"].items():
+        if name in by_name and by_name[name] in trained:
+            optimizer.state[by_name[name]] = _state_for(by_name[name], state)
+
+
+def _state_for(parameter: Tensor, state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _like(parameter, value) for key, value in state.items()}
 
 
 def _like(parameter: Tensor, value: Any) -> Any:

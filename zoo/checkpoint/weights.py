@@ -1,34 +1,41 @@
 """Reading files of weights that anybody wrote, and putting them into a model.
 
-Nothing in a file is executed: safetensors hold numbers alone, and pickled files are read with
-`weights_only=True`, which refuses every global that is not on torch's own list.
+Nothing in a file is executed, and nothing is allocated for it before its own figures have been compared with what
+is there: `headers` does so for safetensors, `pickled` for what torch writes.
 """
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from zoo.checkpoint.headers import read_header
+from zoo.checkpoint.pickled import read_pickled
+from zoo.checkpoint.wrappings import AVERAGES, Found, unwrap, without_wrappers
 from zoo.errors import CheckpointError
-from zoo.names import is_under, listed
+from zoo.names import is_under, listed, printable
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".th", ".tar", ".ckpt")
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a `.safetensors` file or of a pickled state dict, on the CPU.
 
-    A state dict may be wrapped under `state_dict`, `model` or `model_state_dict`, its keys may all begin
-    with `module.` as DataParallel leaves them.
+    A state dict may be wrapped under `state_dict`, `model` or the like; what DataParallel and torch.compile put
+    before its names is taken off.
+
+    Raises CheckpointError when the file is absent, damaged, or wants to run code.
+    """
+    return without_wrappers(read_wrapped(path).state)
+
+
+def read_wrapped(path: Path) -> Found:
+    """The state dict of a file under the names that it has there, and where in the file it lay.
 
     Raises CheckpointError when the file is absent, damaged, or wants to run code.
     """
@@ -38,17 +45,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"the weights {path} cannot be read: it {what}.",
             f"give a file ({', '.join(SUFFIXES[:3])}), a checkpoint folder, the name of a set, or none",
         )
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    state = _unwrap(loaded)
-    if not state:
+    loaded = _read_safetensors(path) if is_safetensors(path) else read_pickled(path)
+    found = unwrap(loaded)
+    if not found.state:
         raise CheckpointError(
             f"{path} holds no state dict: {_described(loaded)}.",
             "a state dict maps names to tensors, alone or under state_dict, model or model_state_dict",
         )
-    prefix = "module."
-    if all(name.startswith(prefix) for name in state):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return state
+    # Plain tensors: a pickle can give those that it makes attributes and hooks.
+    return Found({name: torch.Tensor.detach(tensor) for name, tensor in found.state.items()}, found.key)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is to be read as safetensors: by its name, or because it begins like one."""
+    if path.suffix == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        start = file.read(10)
+    return start[6:9] == b"\0\0{" and not start.startswith((b"PK", b"\x80"))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -69,48 +83,16 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = 
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    read_header(path)
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is no safetensors file or is damaged: {error}.") from error
 
 
-def _read_pickled(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        wanted = re.findall(r"GLOBAL ([\w.]+)", str(error))
-        if wanted:
-            raise CheckpointError(
-                f"{path} is refused: reading it would run {listed(sorted(set(wanted)))}.",
-                "weights alone need no code; ask its author for a .safetensors file or a plain state dict",
-            ) from error
-        raise CheckpointError(
-            f"{path} is no file of weights that torch can read, or it is cut off.",
-            f"give a file ({', '.join(SUFFIXES[:3])}), a checkpoint folder, the name of a set, or none",
-        ) from error
-    # A damaged pickle fails in as many ways as it can be read: struct.error, IndexError, AssertionError and more.
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} is no file of weights that torch can read, or it is cut off.",
-            f"give a file ({', '.join(SUFFIXES[:3])}), a checkpoint folder, the name of a set, or none",
-        ) from error
-
-
-def _unwrap(loaded: Any) -> dict[str, Tensor]:
-    """The state dict itself, out of the ways in which people wrap one."""
-    for key in WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping):
-        return {}
-    return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
-
-
-def _described(loaded: Any) -> str:
+def _described(loaded: object) -> str:
     if isinstance(loaded, Mapping):
-        return f"it maps {listed([str(key) for key in loaded])}" if loaded else "it is empty"
+        return f"it maps {printable(listed([str(key) for key in loaded]))}" if loaded else "it is empty"
     return f"it is a {type(loaded).__name__}"
 
 
@@ -127,6 +109,8 @@ class LoadReport:
     """In both, with another shape, which is told."""
     left_out: tuple[str, ...] = ()
     """The head's, which is replaced anyway and need not fit."""
+    notes: tuple[str, ...] = ()
+    """How the tensors were found in the file."""
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} tensors matched"]
@@ -139,13 +123,27 @@ class LoadReport:
                 parts.append(f"{len(names)} {word} ({listed(names, 3)})")
         if self.left_out:
             parts.append(f"its head left out ({listed(self.left_out, 3)})")
-        return ", ".join(parts)
+        return printable(", ".join((*parts, *self.notes)))
+
+
+def note_of(key: str) -> tuple[str, ...]:
+    """What to tell about where a state dict lay in its file, where that is not what one would expect."""
+    average = any(part in AVERAGES for part in key.split("."))
+    return (f"from {key}, the average of its training",) if average else ()
 
 
 def load_matching(
-    model: nn.Module, state: Mapping[str, Tensor], *, heads: Iterable[str], partial: bool, called: str
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    heads: Iterable[str],
+    partial: bool,
+    called: str,
+    notes: Iterable[str] = (),
 ) -> LoadReport:
     """Copy the tensors that fit into a model; what lies under `heads` may be absent.
+
+    `notes` go into the report.
 
     Raises CheckpointError when a tensor of the backbone is missing or has another shape, unless `partial`
     allows it and something matched.
@@ -169,6 +167,7 @@ def load_matching(
             if name in wanted and name not in fits and name not in optional
         ),
         left_out=tuple(name for name in state if name in optional),
+        notes=tuple(notes),
     )
     # Files from before torch 0.4.1 lack the counters of batch norms, which nothing but momentum=None reads.
     lacking = [name for name in report.missing if not name.endswith("num_batches_tracked")] + list(report.misshapen)

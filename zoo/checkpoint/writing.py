@@ -1,20 +1,39 @@
-"""Writing a checkpoint: one folder, complete or absent."""
+"""Writing a checkpoint: first a snapshot that no later step changes, then one folder, complete or absent."""
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from zoo import files
 from zoo.checkpoint import full
 from zoo.checkpoint.config import Config, to_json
-from zoo.checkpoint.state import pack
+from zoo.checkpoint.delta import Base, digest_of_all, digests_of
+from zoo.checkpoint.state import Packed, pack
+from zoo.checkpoint.tensors import safetensors
+from zoo.errors import CheckpointError
+from zoo.names import listed
+
+WEIGHTS, DELTA = "model.safetensors", "delta.safetensors"
+"""The state dict; of a delta, those of its tensors that its base does not have."""
+CONFIG, TRAINING, TENSORS = "config.json", "training.json", "training.safetensors"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint will hold, as it was at one moment."""
+
+    state: Mapping[str, Tensor]
+    config: Config
+    training: Packed
+    plain: nn.Module | None = None
+    """The model with nothing of zoo's on it, where the whole of it is to be written too."""
+    base: Base | None = None
+    """The weights that a delta leaves out."""
 
 
 @dataclass(frozen=True)
@@ -26,56 +45,73 @@ class Saved:
     """What could not be written, such as an export that the model does not allow."""
 
 
-def write(
-    folder: Path,
+def snapshot_of(
     model: nn.Module,
     config: Config,
     training: Mapping[str, Any],
     *,
+    shared: Collection[str] = (),
     plain: nn.Module | None = None,
-) -> Saved:
-    """Write a model, its config and its training state as one folder that is complete or absent.
+    base: Base | None = None,
+) -> Snapshot:
+    """A copy of what a checkpoint needs, so that training can go on while it is written.
 
-    With `plain`, the model with nothing of zoo's on it, the whole model is written too.
+    Tensors whose names are in `shared` are not copied: nothing may change them until the snapshot is written.
 
-    Raises StorageError when the folder cannot be written, CheckpointError for a state that cannot be kept.
+    Raises CheckpointError for a training state that cannot be kept.
     """
     packed = pack({**training, "versions": {"torch": torch.__version__}}, "training")
+    state = {
+        name: tensor.detach() if name in shared else tensor.detach().to("cpu", copy=True)
+        for name, tensor in model.state_dict().items()
+    }
+    return Snapshot({name: tensor.cpu() for name, tensor in state.items()}, config, packed, plain, base)
+
+
+def write(folder: Path, snapshot: Snapshot) -> Saved:
+    """Write a snapshot as one folder that is complete or absent.
+
+    Raises StorageError when the folder cannot be written.
+    """
     notes: tuple[str, ...] = ()
-    with files.new_folder(folder) as temporary:
-        write_tensors(temporary / "model.safetensors", model.state_dict())
-        (temporary / "config.json").write_text(_json(to_json(config)), encoding="utf-8")
-        (temporary / "training.json").write_text(_json(packed.values), encoding="utf-8")
-        if packed.tensors:
-            write_tensors(temporary / "training.safetensors", packed.tensors)
-        if plain is not None:
-            notes = full.write(temporary, plain, config.spec)
+    with files.new_folder(folder) as new:
+        add_weights(new, snapshot.state, snapshot.base)
+        new.add(CONFIG, [_json(to_json(snapshot.config))])
+        new.add(TRAINING, [_json(snapshot.training.values)])
+        if snapshot.training.tensors:
+            new.add(TENSORS, safetensors(snapshot.training.tensors))
+        if snapshot.plain is not None:
+            notes = full.write(new.path, snapshot.plain, snapshot.config.spec)
     return Saved(folder, notes)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Tensors as safetensors, each with its own memory, so that every key of a tied weight is there."""
-    own: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        kept = tensor.detach().to("cpu").contiguous()
-        pointer = kept.untyped_storage().data_ptr()
-        own[name] = kept.clone() if pointer in seen else kept
-        seen.add(pointer)
-    try:
-        safetensors.torch.save_file(own, path, metadata={"format": "pt"})
-    except safetensors.SafetensorError as error:
-        # It tells the system's error in words alone: 'No space left on device (os error 28)'.
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error)) from error
+def add_weights(new: files.NewFolder, state: Mapping[str, Tensor], base: Base | None) -> None:
+    """Write a state dict into a new folder, or with a base only what differs from it."""
+    if base is None:
+        new.add(WEIGHTS, safetensors(state))
+        return
+    digests = digests_of(state)
+    lost = sorted(base.digests.keys() - digests.keys())
+    if lost:
+        raise CheckpointError(
+            f"the model has lost {listed(lost)}, which its base would bring back.",
+            "save it whole, with --save state",
+        )
+    new.add(DELTA, safetensors({name: state[name] for name in state if digests[name] != base.digests.get(name)}))
+    new.base = {**base.facts(), "state": digest_of_all(digests)}
 
 
-def expected_size(model: nn.Module, trained_copies: int) -> int:
-    """The bytes of a checkpoint: the state dict, and so many copies of what is trained for the optimizer."""
-    weights: int = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+def expected_size(model: nn.Module, trained_copies: int, *, delta: bool = False) -> int:
+    """The bytes of a checkpoint: the state dict, and so many copies of what is trained for the optimizer.
+
+    A delta has the trained parameters and the buffers alone.
+    """
+    frozen = {name for name, each in model.named_parameters() if not each.requires_grad} if delta else set()
+    kept = [tensor for name, tensor in model.state_dict().items() if name not in frozen]
+    weights: int = sum(tensor.numel() * tensor.element_size() for tensor in kept)
     trained: int = sum(each.numel() * each.element_size() for each in model.parameters() if each.requires_grad)
     return weights + trained_copies * trained
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")

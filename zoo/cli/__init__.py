@@ -7,9 +7,11 @@ completion need, so that both start at once.
 import contextlib
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import typer
@@ -27,7 +29,8 @@ COMMANDS = {
     "list": "List the models there are.",
     "info": "Tell what is known about a model.",
     "summary": "Show a model's modules, and what a policy freezes.",
-    "inspect": "Tell what is in a checkpoint or a run.",
+    "inspect": "Tell what is in a checkpoint, a run, or a file of weights.",
+    "export": "Make a checkpoint whole, or leave its base out.",
     "recipes": "List, show or copy recipes.",
     "demo": "See it work in a minute, without a network.",
 }
@@ -108,7 +111,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # cost several times the work itself. It counts only before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):
+        number = getattr(signal, name, None)
+        # nohup asks for hangups to be ignored.
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _leave)
     sys.exit(run(given))
+
+
+class _Signalled(BaseException):
+    """A signal came where there is nothing to save; what is half done is undone on the way out."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise _Signalled(number)
 
 
 def run(given: list[str]) -> int:
@@ -132,6 +151,9 @@ def run(given: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _trace(debug)
         result = 130
+    except _Signalled as signalled:
+        _trace(debug)
+        result = signalled.exit_code
     except BrokenPipeError:
         # The reader of a pipe has gone; Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -144,7 +166,7 @@ def run(given: list[str]) -> int:
         )
         return 1
     # Typer, too, turns Ctrl-C into this number.
-    if result == 130:
+    if isinstance(result, int) and result >= 128:
         say_error("stopped at once; nothing more was saved.")
     return result if isinstance(result, int) else 0
 

@@ -7,6 +7,7 @@ import typer
 
 from zoo import recipe as recipes
 from zoo.cli.completion import model_names, recipe_names
+from zoo.cli.options import split
 from zoo.errors import UsageError
 from zoo.recipe import Amp, Augment, Opt, Save, Sched
 from zoo.registry import Mode
@@ -140,11 +141,32 @@ def finetune(
     ] = None,
     amp: Annotated[Amp | None, option("--amp", help="Mixed precision.", panel=MACHINE)] = None,
     save: Annotated[
-        Save | None, option("--save", help="What a checkpoint holds; full adds the whole model.", panel=RUN)
+        Save | None,
+        option(
+            "--save",
+            help="state, full (the whole model too) or delta (what differs from the weights).",
+            panel=RUN,
+        ),
     ] = None,
     keep: Annotated[
         str | None,
         option("--keep", help="Which checkpoints stay: best,last,every:N.", panel=RUN, metavar="WHICH"),
+    ] = None,
+    save_every: Annotated[
+        str | None,
+        option(
+            "--save-every",
+            help="How often to save within an epoch: 200steps, 10min, never.",
+            panel=RUN,
+            metavar="HOW-OFTEN",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, option("--resume", help="Go on with the run that this command began before, if it did.", panel=RUN)
+    ] = False,
+    allow: Annotated[
+        list[str] | None,
+        option("--allow", help="With --resume: keys that may differ from the run's.", panel=RUN, metavar="KEYS"),
     ] = None,
     out: Annotated[
         Path,
@@ -173,7 +195,7 @@ def finetune(
         "data": data,
         "weights": weights,
         "allow-partial": allow_partial or None,
-        "classes": [part.strip() for part in classes.split(",")] if classes else None,
+        "classes": split([classes]) if classes else None,
         "head": head,
         "mode": mode,
         "freeze": freeze,
@@ -193,10 +215,16 @@ def finetune(
         "amp": amp,
         "save": save,
         "keep": keep,
+        "save-every": save_every,
         **_parsed(settings or []),
     }
     # A mistyped name or key is told before torch is imported, which takes seconds.
     _check_early(recipe, given)
+    contrary = "--overwrite" if overwrite else "--dry-run" if dry_run else None
+    if resume and contrary:
+        raise UsageError(f"--resume and {contrary} contradict each other.", "give one of them")
+    if allow and not resume:
+        raise UsageError("--allow is for --resume: a new run may be as it likes.", "leave it out")
 
     from zoo import finetuning
     from zoo.cli.output import print_json
@@ -204,6 +232,13 @@ def finetune(
     from zoo.finetuning.screens import estimate_sections
 
     printer = Printer(quiet=quiet, aside=as_json)
+    begun = None
+    if resume:
+        begun = finetuning.resume_if_begun(recipe, given, out=out, name=name, allow=split(allow), reporter=printer)
+    if begun is not None:
+        if as_json:
+            print_json(begun.to_values())
+        return
     plan = finetuning.plan_for(
         recipe, given, out=out, name=name, overwrite=overwrite, offline=offline, reporter=printer
     )

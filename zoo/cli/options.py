@@ -1,5 +1,6 @@
 """Options that several commands share, in one form."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -18,3 +19,8 @@ RunAsJson = Annotated[bool, typer.Option("--json", help="End standard output wit
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
 # What it does stands in the package's door, which catches the errors of every command.
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
+
+
+def split(given: Sequence[str] | None) -> list[str]:
+    """The words of an option that may be repeated and may hold several, separated by commas."""
+    return [word.strip() for text in given or () for word in text.split(",")]

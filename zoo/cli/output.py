@@ -23,5 +23,6 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object as the end of standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """One JSON object as the end of standard output, whose texts cannot move a terminal's cursor."""
+    text = json.dumps(value, ensure_ascii=False)
+    sys.stdout.write("".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text) + "\n")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import CheckpointError, DataError, UsageError
+from zoo.data.listing import FORMAT, WITHOUT_FACTS, Facts, Row, parse
+from zoo.errors import DataError, UsageError
 from zoo.names import listed, near_hint
 from zoo.seeding import derive
 
@@ -133,13 +134,34 @@ def pictures_of(arguments: Iterable[str]) -> list[Path]:
     return list(found)
 
 
-def to_json(dataset: Dataset, seed: int) -> dict[str, Any]:
-    """A dataset as plain values, paths below its root."""
+def labels_below(root: Path, classes: Sequence[str]) -> dict[str, int]:
+    """What `find_dataset` would take for these classes now: paths below the root with their labels, unsplit.
+
+    A class whose folder is gone or empty has none.
+
+    Raises DataError for a root that is no folder or mixes a split with class folders.
+    """
+    _check_folder(root)
+    return {
+        path.relative_to(root).as_posix(): label
+        for place in _split_roots(root)
+        if place
+        for label, name in enumerate(classes)
+        for path in _files(place / name)[0]
+    }
+
+
+def to_json(dataset: Dataset, seed: int, facts: Mapping[Path, Facts] | None = None) -> dict[str, Any]:
+    """A dataset as plain values, paths below its root; `facts` say what was in each of its files."""
 
     def rows(pictures: Sequence[Picture]) -> list[list[Any]]:
-        return [[picture.path.relative_to(dataset.root).as_posix(), picture.label] for picture in pictures]
+        return [
+            Row(path.relative_to(dataset.root).as_posix(), label, facts[path] if facts is not None else None).to_json()
+            for path, label in ((picture.path, picture.label) for picture in pictures)
+        ]
 
     return {
+        "format": WITHOUT_FACTS if facts is None else FORMAT,
         "root": str(dataset.root.resolve()),
         "classes": list(dataset.classes),
         "how": dataset.how,
@@ -149,25 +171,22 @@ def to_json(dataset: Dataset, seed: int) -> dict[str, Any]:
     }
 
 
-def from_json(values: Mapping[str, Any], where: str) -> Dataset:
-    """The dataset that `to_json` wrote; raises CheckpointError when it is none, DataError when files are gone."""
+def from_json(values: Any, where: str, root: Path | None = None) -> Dataset:
+    """The dataset that `to_json` wrote, or the same pictures below another root.
+
+    Raises CheckpointError when the values are no list of data, DataError when files are gone.
+    """
+    listing = parse(values, where)
+    place = listing.root if root is None else root
+
+    def pictures(rows: Sequence[Row]) -> tuple[Picture, ...]:
+        return tuple(Picture(place / row.name, row.label) for row in rows)
+
+    dataset = Dataset(place, listing.classes, pictures(listing.train), pictures(listing.val), listing.how)
     try:
-        root = Path(values["root"])
-        classes = tuple(str(name) for name in values["classes"])
-
-        def pictures(rows: Sequence[Sequence[Any]]) -> tuple[Picture, ...]:
-            made = []
-            for name, label in rows:
-                parts = Path(name).parts
-                if Path(name).is_absolute() or ".." in parts or not 0 <= int(label) < len(classes):
-                    raise ValueError(f"a bad entry {name!r}")
-                made.append(Picture(root / name, int(label)))
-            return tuple(made)
-
-        dataset = Dataset(root, classes, pictures(values["train"]), pictures(values["val"]), str(values["how"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{where} is no list of data: {error}.") from error
-    gone = [str(picture.path) for picture in (*dataset.train, *dataset.val) if not picture.path.is_file()]
+        gone = [str(picture.path) for picture in (*dataset.train, *dataset.val) if not picture.path.is_file()]
+    except OSError as error:
+        raise DataError(f"the pictures of the run cannot be looked at: {error}.", "make them readable") from error
     if gone:
         raise DataError(f"{len(gone):,} pictures of the run are gone: {listed(gone, 3)}.", "put them back to go on")
     return dataset

@@ -4,6 +4,7 @@ import contextlib
 import random
 import signal
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -122,14 +123,23 @@ class Batches(torch_data.Sampler[list[tuple[int, int]]]):
         return full + (1 if rest and not drop else 0)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        if self.seed is None:
-            order = list(range(self.count))
-        else:
-            generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
-            order = torch.randperm(self.count, generator=generator).tolist()
+        order = self._order(self.epoch)
         for step in range(self.skip, len(self)):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield [(self.epoch, index) for index in chosen]
+            yield [(self.epoch, index) for index in self._part(order, step)]
+
+    def indices(self, epoch: int, step: int) -> list[int]:
+        """Which pictures one batch of an epoch has."""
+        return self._part(self._order(epoch), step)
+
+    def _order(self, epoch: int) -> list[int]:
+        if self.seed is None:
+            return list(range(self.count))
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+        order: list[int] = torch.randperm(self.count, generator=generator).tolist()
+        return order
+
+    def _part(self, order: list[int], step: int) -> list[int]:
+        return order[step * self.batch_size : (step + 1) * self.batch_size]
 
 
 class Loader:
@@ -147,7 +157,7 @@ class Loader:
         pin: bool,
     ) -> None:
         self.batches = Batches(len(pictures), batch_size, seed=seed if shuffle else None)
-        self.count = len(pictures)
+        self.pictures = pictures
         self._loader = torch_data.DataLoader(
             Pictures(pictures, transform, seed),
             batch_sampler=self.batches,
@@ -165,8 +175,24 @@ class Loader:
         self.batches.start(epoch, skip)
         yield from self._loader
 
+    def paths(self, epoch: int, step: int) -> list[Path]:
+        """The files of one batch of an epoch."""
+        return [self.pictures[index].path for index in self.batches.indices(epoch, step)]
+
 
 def _start_worker(_: int) -> None:
-    """One thread each, and Ctrl-C left to the main process, which still needs the batches of its last step."""
+    """One thread each, and signals left to the main process, which still needs the batches of its last step.
+
+    A terminal, a service manager or a cluster sends its signal to all processes of a job at once.
+    """
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "SIGALRM"):
+        # A process that ignored this for good would keep its parent waiting at the end.
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+
+
+GRACE = 10
+"""Seconds that a worker goes on after it was told to end."""

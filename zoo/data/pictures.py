@@ -1,18 +1,25 @@
 """Reading one picture from a file, and finding those that cannot be read."""
 
+import hashlib
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from zoo.data.listing import Facts
 from zoo.errors import DataError
 
 # Formats of pictures only; Pillow also knows documents (EPS, PDF) whose readers run programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+WORKERS = min(16, 2 * (os.cpu_count() or 1))
+IN_MEMORY = 8 * 2**20
+"""Up to this size a file is read once, hashed and decoded from memory; each worker holds one."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,10 @@ class Problem:
     reason: str
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path | IO[bytes]) -> Image.Image:
     """A picture as RGB, the right way up, transparency on white, 16 bits scaled to 8.
+
+    A file that is open is read from its start.
 
     Raises OSError, SyntaxError, ValueError or Pillow's DecompressionBombError for a file that is none.
     """
@@ -47,21 +56,20 @@ def read_picture(path: Path) -> Image.Image:
 
 def find_problems(paths: Iterable[Path], seen: Callable[[], None] | None = None) -> list[Problem]:
     """Decode every file in full and list those that cannot be; `seen` is called once a file."""
-    problems = []
-    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
-        for problem in _problems(pool, list(paths)):
-            if seen:
-                seen()
-            if problem:
-                problems.append(problem)
-    return problems
+    return [each for each in _looked_at(paths, seen) if isinstance(each, Problem)]
 
 
-def require_readable(paths: Sequence[Path], seen: Callable[[], None] | None = None, most: int = 20) -> None:
-    """Decode every file in full; raises DataError that lists those that cannot be, `most` of them by name."""
-    problems = find_problems(paths, seen)
+def require_readable(
+    paths: Sequence[Path], seen: Callable[[], None] | None = None, most: int = 20
+) -> dict[Path, Facts]:
+    """Decode every file in full and tell what was in it, from a single read of each.
+
+    Raises DataError that lists the files that cannot be decoded, `most` of them by name.
+    """
+    looked = list(_looked_at(paths, seen))
+    problems = [each for each in looked if isinstance(each, Problem)]
     if not problems:
-        return
+        return {path: each for path, each in zip(paths, looked, strict=True) if isinstance(each, Facts)}
     lines = [f"{problem.path}   {problem.reason}" for problem in problems[:most]]
     if len(problems) > most:
         lines.append(f"… and {len(problems) - most:,} more")
@@ -72,21 +80,29 @@ def require_readable(paths: Sequence[Path], seen: Callable[[], None] | None = No
     )
 
 
-def _problems(pool: ThreadPoolExecutor, paths: list[Path]) -> Iterator[Problem | None]:
+def _looked_at(paths: Iterable[Path], seen: Callable[[], None] | None) -> Iterator[Facts | Problem]:
     # Filters are the process's, not a thread's: they are set once around all of the work.
-    with warnings.catch_warnings():
+    with ThreadPoolExecutor(WORKERS) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield from pool.map(_problem, paths)
+        for each in pool.map(_look_at, paths):
+            if seen:
+                seen()
+            yield each
 
 
-def _problem(path: Path) -> Problem | None:
+def _look_at(path: Path) -> Facts | Problem:
     if not path.is_file():
         return Problem(path, "not an ordinary file" if path.exists() else "gone")
     try:
-        read_picture(path)
+        with path.open("rb") as file:
+            # The time comes before the content: an edit in between then counts as one, instead of going unseen.
+            status = os.fstat(file.fileno())
+            content = io.BytesIO(file.read()) if status.st_size <= IN_MEMORY else file
+            digest = hashlib.file_digest(content, "sha256")
+            read_picture(content)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         return Problem(path, _reason(path, error))
-    return None
+    return Facts(status.st_size, status.st_mtime_ns, digest.hexdigest())
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from zoo.checkpoint.delta import Base
+from zoo.data.fingerprint import fingerprint
 from zoo.data.folders import Dataset
 from zoo.data.loading import Loader, evaluation_transform, training_transform
 from zoo.finetuning.table import Row
@@ -32,6 +35,14 @@ class Plan:
     checkpoint_bytes: int
     """The size of the largest checkpoint."""
     workers: int
+    listing: Mapping[str, Any]
+    """What `data.json` says: which pictures, in which half, with their contents' hashes."""
+    base: Base | None = None
+    """The weights that the checkpoints leave out, with `--save delta`."""
+    named: bool = False
+    """Whether the folder's name was chosen, and is not to be changed."""
+    changed: frozenset[str] = frozenset()
+    """The settings that are not those of the checkpoint from which the run goes on."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -42,6 +53,11 @@ class Plan:
     def steps(self) -> int:
         """Optimizer steps in an epoch."""
         return len(self.loader(train=True))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The hash of what the run learns from."""
+        return fingerprint(self.listing)
 
     def loader(self, *, train: bool) -> Loader:
         """The pictures of one side as batches."""

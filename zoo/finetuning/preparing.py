@@ -10,15 +10,18 @@ from torch import nn
 
 from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
-from zoo.data.folders import Dataset, find_dataset
+from zoo.data.folders import Dataset, find_dataset, to_json
+from zoo.data.listing import Facts
 from zoo.data.pictures import require_readable
 from zoo.errors import StorageError, UsageError
+from zoo.finetuning.folder import next_free
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.table import Row, rows_of
 from zoo.freezing.order import RunningOrder
 from zoo.recipe import Recipe, Stage
-from zoo.registry import ModelSpec, Preprocessing, set_spec, spec_of, unwrapped
+from zoo.registry import ModelSpec, set_spec, spec_of, unwrapped
+from zoo.sources.bases import base_of, weights_text
 from zoo.sources.loading import load
 from zoo.training.devices import default_workers, pick
 from zoo.training.optimizers import Group, groups_of
@@ -49,23 +52,21 @@ def prepare(
             raise UsageError(f"--name {name!r} is no name of a folder.", "--out says where the run's folder is made")
         _check_name(out / name, overwrite)
     dataset = find_dataset(Path(recipe.data).expanduser(), classes=_classes_of(recipe), seed=recipe.seed)
-    built = _with_head(recipe, dataset, model, offline=offline)
-    if recipe.img_size is not None:
-        _set_size(built, spec_of(built).preprocessing.at(recipe.img_size))
-    if recipe.dropout is not None:
-        set_dropout(built, recipe.dropout)
+    built = with_head(recipe, dataset, model, offline=offline)
+    adjust(built, recipe)
     order = _observed(built, recipe)
     tables = tables_of(built, recipe, order)
     size = checkpoint_size(built, recipe, order)
+    base = base_of(spec_of(built), built.state_dict()) if recipe.save == "delta" else None
     folder = out / (name or _default_name(spec_of(built), dataset.root))
     if name is None and not overwrite:
-        taken, folder = folder, _free(folder)
+        taken, folder = folder, next_free(folder)
         if folder != taken:
             reporter.note(f"{taken} exists, so this run is {folder.name}; --overwrite replaces it")
     elif folder.exists():
         _check_name(folder, overwrite)
-    _check_space(folder, size, recipe)
-    _check_pictures(dataset, reporter)
+    _check_space(folder, size)
+    facts = check_pictures(dataset, reporter)
     workers = recipe.workers if recipe.workers is not None else default_workers(device)
     repeatable = dataclasses.replace(
         recipe,
@@ -75,7 +76,10 @@ def prepare(
         classes=dataset.classes,
         **_head_of(spec_of(built)),
     )
-    return Plan(repeatable, built, dataset, device, order, folder, tables, size, workers)
+    listing = to_json(dataset, recipe.seed, facts)
+    return Plan(
+        repeatable, built, dataset, device, order, folder, tables, size, workers, listing, base, name is not None
+    )
 
 
 def apply_stage(model: nn.Module, stage: Stage, order: RunningOrder) -> freezing.Frozen:
@@ -109,12 +113,21 @@ def checkpoint_size(model: nn.Module, recipe: Recipe, order: RunningOrder) -> in
     sizes = []
     for stage in recipe.stages:
         apply_stage(model, stage, order)
-        sizes.append(expected_size(model, COPIES[recipe.opt]))
+        sizes.append(expected_size(model, COPIES[recipe.opt], delta=recipe.save == "delta"))
     whole = 2 if recipe.save == "full" else 0
     return max(sizes) + whole * expected_size(model, 0)
 
 
-def set_dropout(model: nn.Module, share: float) -> None:
+def adjust(model: nn.Module, recipe: Recipe) -> None:
+    """Set what a recipe says of the model itself: the size of its pictures, and the dropout of its backbone."""
+    spec = spec_of(model)
+    if recipe.img_size is not None:
+        set_spec(model, dataclasses.replace(spec, preprocessing=spec.preprocessing.at(recipe.img_size)))
+    if recipe.dropout is not None:
+        _set_dropout(model, recipe.dropout)
+
+
+def _set_dropout(model: nn.Module, share: float) -> None:
     """Set every dropout layer of the backbone; a head keeps what its preset says."""
     spec = spec_of(model)
     for path, module in model.named_modules():
@@ -130,7 +143,8 @@ def _classes_of(recipe: Recipe) -> Sequence[str] | int | None:
     return recipe.classes
 
 
-def _with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offline: bool) -> nn.Module:
+def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offline: bool) -> nn.Module:
+    """The model of a recipe with a head for the classes of the data, or the given one if it has such a head."""
     if model is None:
         assert recipe.model is not None
         return load(
@@ -171,10 +185,6 @@ def _with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, off
     return model
 
 
-def _set_size(model: nn.Module, preprocessing: Preprocessing) -> None:
-    set_spec(model, dataclasses.replace(spec_of(model), preprocessing=preprocessing))
-
-
 def _observed(model: nn.Module, recipe: Recipe) -> RunningOrder:
     """The running order at the input size, which also shows whether the model can take that size."""
     try:
@@ -197,26 +207,14 @@ def _head_of(spec: ModelSpec) -> dict[str, Any]:
 
 def _weights_text(recipe: Recipe, spec: ModelSpec) -> str:
     """What was loaded, in a form that repeats the run from anywhere."""
-    if spec.weights is None:
-        return "none"
-    path = Path(spec.weights).expanduser()
-    if path.exists() and recipe.weights != "default":
-        return str(path.resolve())
-    return "default" if spec.source in ("hf", "own") or spec.weights == "default" else spec.weights
+    # A file that happens to be called like a set was not meant by `default`.
+    named = recipe.weights == "default" and spec.source not in ("hf", "own") and spec.weights is not None
+    return str(spec.weights) if named else weights_text(spec)
 
 
 def _default_name(spec: ModelSpec, root: Path) -> str:
     model = Path(spec.name).name if spec.source == "hf" else spec.name
     return re.sub(r"[^\w.+-]+", "-", f"{model}-{root.resolve().name}").strip("-.")
-
-
-def _free(folder: Path) -> Path:
-    """The folder, or the first of -2, -3, … that does not exist."""
-    candidate, number = folder, 1
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
 
 
 def _check_out(out: Path) -> None:
@@ -236,7 +234,7 @@ def _check_name(folder: Path, overwrite: bool) -> None:
         raise StorageError(f"{folder} was not made by zoo, so --overwrite does not touch it.", "give another --name")
 
 
-def _check_space(folder: Path, size: int, recipe: Recipe) -> None:
+def _check_space(folder: Path, size: int) -> None:
     free = files.free_space(folder)
     if free < 2 * size:
         raise StorageError(
@@ -245,7 +243,8 @@ def _check_space(folder: Path, size: int, recipe: Recipe) -> None:
         )
 
 
-def _check_pictures(dataset: Dataset, reporter: Reporter) -> None:
+def check_pictures(dataset: Dataset, reporter: Reporter) -> dict[Path, Facts]:
+    """Decode every picture of a dataset, and tell what was in each file."""
     paths = [picture.path for picture in (*dataset.train, *dataset.val)]
     with reporter.progress("checking pictures", len(paths)) as advance:
-        require_readable(paths, lambda: advance(""))
+        return require_readable(paths, lambda: advance(""))

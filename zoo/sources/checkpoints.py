@@ -14,11 +14,13 @@ from torch.optim import Optimizer
 from zoo import freezing
 from zoo.checkpoint import reading, writing
 from zoo.checkpoint.config import Config
+from zoo.checkpoint.delta import Base
 from zoo.checkpoint.state import Stateful, optimizer_state
-from zoo.checkpoint.writing import Saved
+from zoo.checkpoint.writing import Saved, Snapshot
 from zoo.errors import CheckpointError
-from zoo.registry import find_spec, set_spec, unwrapped
-from zoo.sources.loading import rebuild
+from zoo.registry import ModelSpec, find_spec, set_spec, spec_of, unwrapped
+from zoo.sources.bases import base_of, weights_text
+from zoo.sources.loading import base_state, rebuild, state_of
 from zoo.sources.rebuilding import rebuild_lines
 
 
@@ -32,8 +34,8 @@ def save_checkpoint(
     epoch: int | None = None,
     metrics: Mapping[str, float] | None = None,
     progress: Mapping[str, Any] | None = None,
-    machine: Mapping[str, Any] | None = None,
     whole: bool = False,
+    delta: bool = False,
 ) -> Saved:
     """Save a model, and what its training needs to go on, as one folder that is complete or absent.
 
@@ -43,29 +45,67 @@ def save_checkpoint(
     >>> sorted(file.name for file in zoo.save_checkpoint(folder, model, epoch=1).folder.iterdir())
     ['MANIFEST.json', 'config.json', 'model.safetensors', 'training.json']
 
-    `progress` is what else belongs to the position and `machine` what it was computed on, in plain values.
-    With `whole` the model is also written as `model.pt` (a pickle of torch's classes only) and `model.pt2`
-    (torch.export).
+    `progress` is what else belongs to the position, in plain values. With `whole` the model is also written as
+    `model.pt` (a pickle of torch's classes only) and `model.pt2` (torch.export). With `delta` only what differs
+    from the pretrained weights is written, which are named with their sha256 and looked for when the checkpoint
+    is loaded.
 
-    Raises StorageError when the folder cannot be written, CheckpointError for a state that cannot be kept.
+    Raises StorageError when the folder cannot be written, CheckpointError for a state that cannot be kept or
+    weights that a delta cannot refer to.
+    """
+    snapshot = snapshot_of(
+        model,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        scaler=scaler,
+        epoch=epoch,
+        metrics=metrics,
+        progress=progress,
+        whole=whole,
+        base=_base(spec_of(model)) if delta else None,
+    )
+    return writing.write(Path(folder), snapshot)
+
+
+def snapshot_of(
+    model: nn.Module,
+    *,
+    optimizer: Optimizer | None = None,
+    scheduler: Stateful | None = None,
+    scaler: Stateful | None = None,
+    epoch: int | None = None,
+    metrics: Mapping[str, float] | None = None,
+    progress: Mapping[str, Any] | None = None,
+    machine: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    whole: bool = False,
+    base: Base | None = None,
+) -> Snapshot:
+    """What a checkpoint of a model will hold, which may be written while the training goes on.
+
+    `progress` is what else belongs to the position, `machine` what it was computed on, `settings` what the run
+    was told, all in plain values. Frozen parameters are not copied: the snapshot must be written before
+    anything unfreezes them.
+
+    Raises CheckpointError for a state that cannot be kept.
     """
     model = unwrapped(model)
     spec = find_spec(model)
+    frozen = freezing.frozen_parameters(model)
     training = {
         "epoch": epoch,
         "metrics": {key: float(value) for key, value in (metrics or {}).items()},
-        "frozen": {
-            "parameters": freezing.frozen_parameters(model),
-            "held": freezing.held_modules(model),
-        },
+        "frozen": {"parameters": frozen, "held": freezing.held_modules(model)},
         "optimizer": optimizer_state(optimizer, model) if optimizer else None,
         "scheduler": scheduler.state_dict() if scheduler else None,
         "scaler": scaler.state_dict() if scaler else None,
         "progress": dict(progress or {}),
         "machine": dict(machine or {}),
+        "settings": dict(settings or {}),
     }
     config = Config(spec, f"{type(model).__module__}.{type(model).__qualname__}", rebuild_lines(spec))
-    return writing.write(Path(folder), model, config, training, plain=stripped(model) if whole else None)
+    plain = stripped(model) if whole else None
+    return writing.snapshot_of(model, config, training, shared=frozen, plain=plain, base=base)
 
 
 def load_checkpoint(
@@ -75,6 +115,7 @@ def load_checkpoint(
     optimizer: Optimizer | None = None,
     scheduler: Stateful | None = None,
     scaler: Stateful | None = None,
+    base: str | Path | None = None,
 ) -> nn.Module:
     """The model of a checkpoint, a plain `nn.Module` with its weights and what was frozen, in eval mode.
 
@@ -87,13 +128,14 @@ def load_checkpoint(
     `folder` is a checkpoint or a run, which stands for its best checkpoint. The model is built from the
     checkpoint unless one is given, which is then loaded in place. An `optimizer` gets its saved state and
     trains the returned model from then on, its parameters found by name; a `scheduler` gets its state.
+    `base` says where the weights are that a delta refers to, if they have moved.
 
     Raises CheckpointError when the checkpoint is absent, damaged, or does not fit.
     """
     place = reading.checkpoint_at(folder)
     reading.verify(place)
+    config = reading.read_config(place)
     if model is None:
-        config = reading.read_config(place)
         if config.spec is None:
             raise CheckpointError(
                 f"{place} holds a {config.model_class} that zoo knows nothing about.",
@@ -101,7 +143,7 @@ def load_checkpoint(
             )
         model = rebuild(config.spec)
     inner = unwrapped(model)
-    reading.restore_weights(place, inner)
+    reading.restore_weights(place, inner, state_of(place, config.spec, Path(base) if base else None))
     training = reading.read_training(place)
     try:
         freezing.restore(inner, training["frozen"]["parameters"], training["frozen"]["held"])
@@ -109,6 +151,11 @@ def load_checkpoint(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"the training state of {place} cannot be put back: {error}.") from error
     return model.eval()
+
+
+def _base(spec: ModelSpec) -> Base:
+    """The base of a model that may have been trained since: its weights are loaded anew."""
+    return base_of(spec, base_state(spec, weights_text(spec)))
 
 
 def stripped(model: nn.Module) -> nn.Module:

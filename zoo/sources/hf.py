@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.checkpoint import folders
 from zoo.errors import CheckpointError, UsageError
 from zoo.names import is_under
 from zoo.registry import Preprocessing
@@ -51,6 +52,11 @@ def folder_of(name: str, *, offline: bool) -> Path:
     return folder
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files with the weights of a folder, in the order of their names."""
+    return folders.weight_files(folder)
+
+
 def configuration_of(name: str, *, offline: bool) -> dict[str, Any]:
     """The values of a model's configuration file, without its weights."""
     file = (
@@ -81,6 +87,11 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration's class is given to make one of these values."""
+    return {key: value for key, value in plain(values).items() if key != "model_type"}
+
+
 def _checked_type(values: Mapping[str, Any]) -> str:
     """The model type, looked up among transformers' image classifiers; raises UsageError when it is none.
 
@@ -108,9 +119,8 @@ def create(values: Mapping[str, Any]) -> nn.Module:
     from transformers import AutoConfig, AutoModelForImageClassification
 
     kind = _checked_type(values)
-    given = {key: value for key, value in plain(values).items() if key != "model_type"}
     with _explained(f"the configuration of this {kind} model cannot be used"):
-        config = AutoConfig.for_model(kind, **given)
+        config = AutoConfig.for_model(kind, **_arguments(values))
         # Types with several classes look through this list, which must not be None.
         config.architectures = []
         model: nn.Module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
@@ -122,17 +132,24 @@ def load(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
 
     Raises CheckpointError when the weights cannot be read or do not fit.
     """
-    from transformers import AutoModelForImageClassification
+    from transformers import AutoConfig, AutoModelForImageClassification
 
-    _checked_type(read_configuration(folder / "config.json"))
-    with _explained(f"the model in {folder} cannot be loaded"):
-        model, report = AutoModelForImageClassification.from_pretrained(
-            str(folder),
-            local_files_only=True,
-            trust_remote_code=False,
-            attn_implementation=None,
-            output_loading_info=True,
+    values = folders.read_config(folder)
+    kind = _checked_type(values)
+    if (folder / "adapter_config.json").exists():
+        raise CheckpointError(
+            f"{folder} is refused: its adapter_config.json names a model elsewhere.",
+            "merge the adapter into its model and save that, or remove the file",
         )
+    # transformers gets values and tensors, and no folder in which it would follow what the files name.
+    state = folders.read_folder(folder)
+    with _explained(f"the model in {folder} cannot be loaded"):
+        config = AutoConfig.for_model(kind, **_arguments(values))
+        # Only chooses among the classes of this type.
+        config.architectures = [str(each) for each in values.get("architectures") or []]
+        with torch.device("meta"):
+            described = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+        model, report = type(described).from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
     return model.float(), tuple(sorted(report["missing_keys"]))
 
 

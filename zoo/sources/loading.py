@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from zoo import head as heads
 from zoo import surgery
-from zoo.checkpoint import reading
-from zoo.checkpoint.weights import SUFFIXES, load_matching, read_tensors, read_weights
+from zoo.checkpoint import folders, reading
+from zoo.checkpoint.delta import joined
+from zoo.checkpoint.weights import SUFFIXES, load_matching, read_tensors
+from zoo.checkpoint.writing import DELTA, WEIGHTS
 from zoo.errors import CheckpointError, UsageError, ZooError
+from zoo.files import read_manifest
 from zoo.names import is_under, listed
 from zoo.registry import (
     HeadSpec,
@@ -27,8 +30,10 @@ from zoo.registry import (
     spec_of,
 )
 from zoo.seeding import derive
-from zoo.sources import hf, torchvision
-from zoo.sources.building import build, check_known, create, spec_of_built, without_auxiliary
+from zoo.sources import hf
+from zoo.sources.bases import checked, is_from_base
+from zoo.sources.building import build, check_known, create, spec_of_built
+from zoo.sources.given import read_given
 
 MODES = ("replace", "append")
 
@@ -53,9 +58,9 @@ def load(
 
     `name` is written `source:name`; a bare one is looked up in torchvision, then timm. `classes` are names
     or a count; None keeps the library's own classifier. `weights` is `default`, the name of a set, a file
-    (.safetensors, .pth, .pt), a checkpoint folder of zoo's, or None for random values. `head` is a preset
-    or a module that takes the features; `mode` replaces the last layer, or appends behind it. With `seed`
-    what is random depends on it alone: one head starts the same whichever library built its model.
+    (.safetensors, .pth, .ckpt), a checkpoint folder of zoo's or of transformers, or None for random values.
+    `head` is a preset or a module that takes the features; `mode` replaces the last layer, or appends behind it.
+    With `seed` what is random depends on it alone: one head starts the same whichever library built its model.
 
     Raises UsageError for what cannot be meant, CheckpointError for weights that are refused or do not fit
     (unless `allow_partial`), StorageError when they cannot be downloaded.
@@ -217,39 +222,56 @@ def _load_file(
 ) -> tuple[ModelSpec, str]:
     """Put a file's or a checkpoint's weights into the model; the head's may be absent if it goes.
 
-    A checkpoint says how its pictures were prepared; a run stands for its best one. A file with the
-    name of a published torchvision set is that set. Any other does not say: size, mean and standard deviation are
-    then those of the architecture's default weights, and pictures are scaled by the field's common rule (shorter
-    side to 8/7 of the input, bilinear), whatever the source, so that the same file gives the same results through
-    each library.
+    A checkpoint of zoo's says how its pictures were prepared; a run stands for its best one.
     """
     state: Mapping[str, Tensor]
-    if path.is_dir():
+    notes: tuple[str, ...] = ()
+    if path.is_dir() and not folders.is_transformers(path):
         path = reading.checkpoint_at(path)
         reading.verify(path)
         config = reading.read_config(path)
-        state = read_tensors(path / "model.safetensors")
+        state = state_of(path, config.spec)
         usual = config.spec.preprocessing if config.spec else spec.preprocessing
     else:
-        state = read_weights(path)
-        if spec.source == "torchvision":
-            state = without_auxiliary(torchvision.translated(spec.name, state), model)
-        if spec.source == "hf":
-            state = hf.translated(model, state)
-        size = spec.preprocessing.size
-        usual = spec.preprocessing
-        if spec.source != "torchvision" or torchvision.set_of_file(spec.name, path) is None:
-            usual = dataclasses.replace(
-                usual, resize=(int(size[0] / 0.875), int(size[1] / 0.875)), interpolation="bilinear", fit="crop"
-            )
+        given = read_given(model, spec, path)
+        state, usual, notes = given.state, given.preprocessing, given.notes
     optional = (spec.head_path,) if mode == "replace" and not keep_head else ()
-    report = load_matching(model, state, heads=optional, partial=partial, called=str(path))
+    report = load_matching(model, state, heads=optional, partial=partial, called=str(path), notes=notes)
     lacking = {*report.missing, *_names(report.misshapen)}
     fresh = tuple(name for name, _ in model.named_parameters() if name in lacking)
     return (
         dataclasses.replace(spec, weights=str(path), preprocessing=usual, fresh=(*spec.fresh, *fresh)),
         str(report),
     )
+
+
+def state_of(checkpoint: Path, spec: ModelSpec | None, base: Path | None = None) -> dict[str, Tensor]:
+    """The state dict of a verified checkpoint; that of a delta is put together with its base, which may be given.
+
+    Raises CheckpointError when the base is missing, or is not the one that the delta was saved with.
+    """
+    facts = read_manifest(checkpoint)["base"]
+    if facts is None:
+        return read_tensors(checkpoint / WEIGHTS)
+    if spec is None:
+        raise CheckpointError(f"{checkpoint} is a delta of a model that zoo knows nothing about.")
+    weights = checked(facts, spec, checkpoint, base)
+    return joined(read_tensors(checkpoint / DELTA), base_state(spec, weights), str(facts.get("state")), str(checkpoint))
+
+
+def base_state(spec: ModelSpec, weights: str) -> dict[str, Tensor]:
+    """What a model of this spec gets from its weights, under the names that it has beside its head."""
+    head = spec.head
+    model = load(
+        spec.full_name,
+        head.classes if head else None,
+        weights=weights,
+        mode=head.mode if head else "replace",
+        seed=0,
+        allow_partial=True,
+    )
+    loaded = spec_of(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if is_from_base(loaded, name)}
 
 
 def _names(misshapen: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """The training loop: one epoch of training, one pass of evaluation, in plain PyTorch."""
 
+import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,53 +33,96 @@ class Trainer:
     schedule: Callable[[int], float]
     label_smoothing: float
     seed: int
+    intact: bool = True
+    """Whether weights and optimizer are those of the last complete step; not while the optimizer steps."""
 
 
-def train_epoch(
-    trainer: Trainer,
-    batches: Iterable[Batch],
-    tally: Tally,
-    *,
-    step: int,
-    stage_step: int,
-    seen: Callable[[float], bool],
-) -> int:
-    """Train on the batches, one optimizer step each, and return how many were done.
+def train_steps(
+    trainer: Trainer, batches: Iterable[Batch], tally: Tally, *, step: int, stage_step: int
+) -> Iterator[float]:
+    """Train on the batches, one optimizer step each, and yield the loss of every step that is complete.
 
     `step` counts in the run and seeds what is random in the model, `stage_step` counts in the stage and
-    sets the learning rate. After each step `seen` gets the loss, and ends the epoch by returning False.
+    sets the learning rate. A step that fails before the optimizer leaves the model as it was before it.
 
-    Raises NumericsError when the loss is no number, before the weights change.
+    Raises NumericsError when the loss, a gradient or a weight is no number, before the optimizer steps.
     """
     trainer.model.train()
-    done = 0
-    for pictures, labels in to_device(batches, trainer.device):
+    statistics = _Statistics(trainer.model)
+    trained = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    for done, (pictures, labels) in enumerate(to_device(batches, trainer.device)):
         seed_everything(derive(trainer.seed, "step", step + done))
         set_rates(trainer.optimizer, trainer.schedule(stage_step + done))
-        with trainer.device.autocast():
-            logits = logits_of(trainer.model(pictures))
-            loss = functional.cross_entropy(logits, labels, label_smoothing=trainer.label_smoothing)
-        value = loss.item()
-        if not abs(value) < float("inf"):
-            rate = max(group["lr"] for group in trainer.optimizer.param_groups)
-            raise NumericsError(
-                f"the loss is {value} at step {step + done}, so training ends; checkpoints from before are kept.",
-                f"the learning rate was {rate:.3g}: try a smaller --lr"
-                + ("" if trainer.device.amp is None else ", or --amp off"),
-            )
-        trainer.optimizer.zero_grad(set_to_none=True)
+        statistics.keep()
+        try:
+            with trainer.device.autocast():
+                logits = logits_of(trainer.model(pictures))
+                loss = functional.cross_entropy(logits, labels, label_smoothing=trainer.label_smoothing)
+            value = loss.item()
+            require_finite(trainer, value, "the loss is", step + done)
+            trainer.optimizer.zero_grad(set_to_none=True)
+            (trainer.scaler.scale(loss) if trainer.scaler else loss).backward()
+            _check_values(trainer, trained, step + done)
+        except BaseException:
+            statistics.restore()
+            raise
+        trainer.intact = False
         if trainer.scaler:
-            trainer.scaler.scale(loss).backward()
             trainer.scaler.step(trainer.optimizer)
             trainer.scaler.update()
         else:
-            loss.backward()
             trainer.optimizer.step()
         tally.add(logits, labels, value)
-        done += 1
-        if not seen(value):
-            break
-    return done
+        trainer.intact = True
+        yield value
+
+
+def _check_values(trainer: Trainer, trained: Sequence[Tensor], step: int) -> None:
+    """Look for gradients and weights that are no numbers, by their largest magnitudes."""
+    if trainer.scaler is None:
+        # Under a scaler gradients may overflow: it leaves such a step out and scales less from then on.
+        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+        require_finite(trainer, _largest(gradients), "a gradient is", step)
+    elif trainer.scaler.get_scale() < SMALLEST_SCALE:
+        require_finite(trainer, float("inf"), "at every scale a gradient is", step)
+    require_finite(trainer, _largest(trained), "a weight is", step)
+
+
+SMALLEST_SCALE = 1e-6
+"""Below this a gradient scaler has met so many overflows in a row that training cannot recover."""
+
+
+def _largest(tensors: Sequence[Tensor]) -> float:
+    """The largest magnitude in some tensors, or NaN when one of them has one."""
+    return float(nn.utils.get_total_norm(tensors, norm_type=float("inf"))) if tensors else 0.0
+
+
+def require_finite(trainer: Trainer, value: float, what: str, step: int) -> None:
+    """Raise NumericsError, with the learning rate as the usual suspect, for a value that is no finite number."""
+    if math.isfinite(value):
+        return
+    rate = max(group["lr"] for group in trainer.optimizer.param_groups)
+    raise NumericsError(
+        f"{what} {value} at step {step}, so training ends; checkpoints from before are kept.",
+        f"the learning rate was {rate:.3g}: try a smaller --lr"
+        + ("" if trainer.device.amp is None else ", or --amp off"),
+    )
+
+
+class _Statistics:
+    """The buffers that a forward pass in training changes, as they were before it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.live = [buffer for module in model.modules() if module.training for buffer in module.buffers(False)]
+        self.kept = [buffer.clone() for buffer in self.live]
+
+    def keep(self) -> None:
+        if self.live:
+            torch._foreach_copy_(self.kept, self.live)
+
+    def restore(self) -> None:
+        if self.live:
+            torch._foreach_copy_(self.live, self.kept)
 
 
 @torch.no_grad()
@@ -87,19 +131,25 @@ def evaluate(
     batches: Iterable[Batch],
     tally: Tally,
     device: Device,
-    seen: Callable[[], None] | None = None,
-) -> None:
-    """Add up the figures of a model in eval mode over the batches; its mode is put back afterwards."""
+    seen: Callable[[], bool] = lambda: True,
+) -> bool:
+    """Add up the figures of a model in eval mode over the batches; its mode is put back afterwards.
+
+    After each batch `seen` says whether to go on; the answer is whether all of them were seen.
+    """
     was_training = model.training
     model.eval()
+    whole = True
     for pictures, labels in to_device(batches, device):
         with device.autocast():
             logits = logits_of(model(pictures))
         loss = functional.cross_entropy(logits.float(), labels)
         tally.add(logits, labels, loss.item())
-        if seen:
-            seen()
+        if not seen():
+            whole = False
+            break
     model.train(was_training)
+    return whole
 
 
 def to_device(batches: Iterable[Batch], device: Device) -> Iterator[Batch]:

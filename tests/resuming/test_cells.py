@@ -1,0 +1,126 @@
+"""Model × optimizer × where it stopped × workers × precision: the run that went on is the run that never stopped."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zoo
+from tests.resuming.conftest import VIT, run_stopped, stopped, unlike
+from zoo.errors import Stopped
+from zoo.recipe import Recipe, Stage
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination."""
+
+    model: str
+    opt: str
+    where: str
+    workers: int
+    amp: str
+
+    def __str__(self) -> str:
+        return f"{self.model}-{self.opt}-{self.where}-{self.workers}-{self.amp}"
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Three epochs of three steps; where stages are crossed the backbone is frozen in the first of them."""
+        rates: dict[str, Any] = {"backbone_lr": 5e-4, "warmup_epochs": 1.0, "sched": "cosine"}
+        if self.where == "stages":
+            return Stage("backbone", epochs=1, lr=3e-3, warmup_epochs=0.5), Stage("none", epochs=2, lr=1e-3, **rates)
+        return (Stage("none", epochs=3, lr=1e-3, **rates),)
+
+
+MODELS, OPTS, WHERE = ("squeezenet1_1", "mobilenet_v2", "vit"), ("sgd", "adamw"), ("epoch", "step", "stages")
+CELLS = [Cell(*each) for each in itertools.product(MODELS, OPTS, WHERE, (0, 2), ("off", "bf16"))]
+QUICK = {
+    Cell("squeezenet1_1", "adamw", "step", 0, "off"),
+    Cell("squeezenet1_1", "sgd", "stages", 2, "bf16"),
+    Cell("squeezenet1_1", "adamw", "epoch", 2, "off"),
+    Cell("mobilenet_v2", "adamw", "stages", 0, "off"),
+    Cell("mobilenet_v2", "sgd", "step", 0, "bf16"),
+    Cell("vit", "adamw", "step", 2, "bf16"),
+    Cell("vit", "sgd", "epoch", 0, "off"),
+    Cell("vit", "adamw", "stages", 0, "off"),
+}
+assert len(CELLS) == 72
+assert len(QUICK) == 8
+
+Given = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def given(request: pytest.FixtureRequest, imgs: Path) -> Given:
+    """The arguments of a cell's run."""
+
+    def arguments(cell: Cell, out: Path, name: str, **more: Any) -> dict[str, Any]:
+        recipe = Recipe(
+            cell.stages,
+            name="cell",
+            opt=cell.opt,  # type: ignore[arg-type]
+            batch_size=4,
+            label_smoothing=0.1,
+            dropout=0.2,
+            augment="standard",
+            keep="best,every:1",
+        )
+        own = {"model": VIT}
+        if cell.model != "vit":
+            weights = request.getfixturevalue("assets") / "weights" / cell.model / f"{cell.model}.pth"
+            own = {"model": cell.model, "weights": weights, "img_size": 64}
+        machine = {"device": "cpu", "amp": cell.amp, "workers": cell.workers}
+        return {**own, **machine, "recipe": recipe, "data": imgs, "out": out, "name": name, **more}
+
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def unbroken(given: Given, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Cell], Path]:
+    """The folder of a cell's run that was never stopped; cells that differ in workers alone share it."""
+    made: dict[tuple[Any, ...], Path] = {}
+
+    def run(cell: Cell) -> Path:
+        key = cell.model, cell.opt, cell.stages, cell.amp
+        if key not in made:
+            made[key] = zoo.finetune(**given(cell, tmp_path_factory.mktemp("unbroken"), "run", workers=0)).folder
+        return made[key]
+
+    return run
+
+
+def broken(cell: Cell, given: Given, out: Path) -> Path:
+    """The folder of a cell's run, stopped where the cell says."""
+    if cell.where == "epoch":
+        return run_stopped(given(cell, out, "broken"), at_epoch=2)
+    if cell.where == "step":
+        return run_stopped(given(cell, out, "broken"), at_step=5)
+    folder = run_stopped(given(cell, out, "broken"), at_step=2)
+    with pytest.raises(Stopped):
+        zoo.resume(folder, reporter=stopped(at_step=3))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "cell", [pytest.param(each, id=str(each), marks=[] if each in QUICK else pytest.mark.slow) for each in CELLS]
+)
+def test_a_run_that_was_stopped_goes_on_as_the_same_run(
+    cell: Cell, given: Given, unbroken: Callable[[Cell], Path], tmp_path: Path
+) -> None:
+    folder = broken(cell, given, tmp_path)
+    names = {"epoch": "epoch-0002", "step": "epoch-0002-step-0002", "stages": "epoch-0002-step-0002"}
+    assert (folder / names[cell.where]).is_dir()
+    zoo.resume(folder)
+    assert unlike(folder, unbroken(cell)) == []
+
+
+@pytest.mark.parametrize("model", ["squeezenet1_1", pytest.param("mobilenet_v2", marks=pytest.mark.slow), "vit"])
+def test_the_same_run_twice_is_identical(
+    model: str, given: Given, unbroken: Callable[[Cell], Path], tmp_path: Path
+) -> None:
+    cell = Cell(model, "adamw", "stages", 0, "off")
+    assert unlike(zoo.finetune(**given(cell, tmp_path, "again")).folder, unbroken(cell)) == []

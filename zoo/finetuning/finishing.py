@@ -1,0 +1,73 @@
+"""The end of a run: its figures when all went well, words that a user can act on when it did not."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from zoo import files
+from zoo.checkpoint import reading
+from zoo.errors import DataError, OutOfMemoryError, UsageError
+from zoo.finetuning.folder import last_and_best
+from zoo.finetuning.plan import Plan, Run
+from zoo.finetuning.position import Position
+from zoo.finetuning.reporting import Reporter
+from zoo.finetuning.running import Runner
+from zoo.finetuning.screens import class_sections, plain, plan_sections
+from zoo.tracking import logs
+from zoo.training.devices import peak_memory
+from zoo.training.loop import random_state_kept
+from zoo.training.metrics import Metrics
+from zoo.units import duration
+
+
+def run_to_its_end(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
+    """Let a runner train, write what it came to, and tell it."""
+    with random_state_kept(), _explained(plan):
+        figures = runner.run()
+    finished = finished_run(plan.folder, runner.at, figures, peak_memory(plan.device))
+    results = [] if figures is None else class_sections(figures)
+    outcome = f"best {finished.metrics['accuracy']:.3f} at epoch {finished.best_epoch} · {duration(finished.seconds)}"
+    files.write_text(plan.folder / "summary.txt", plain([*plan_sections(plan), *results, "", outcome]))
+    logs.log(plan.folder, "end", **finished.to_values())
+    reporter.finished(finished)
+    return finished
+
+
+def finished_run(folder: Path, position: Position, figures: Metrics | None, peak: int | None = None) -> Run:
+    """A run that has nothing left to do, as values."""
+    last, best = last_and_best(folder)
+    facts = reading.read_facts(best)
+    return Run(
+        folder=folder,
+        best=best,
+        last=last,
+        epochs=position.epoch,
+        metrics=facts["metrics"],
+        seconds=position.seconds,
+        best_epoch=int(facts["epoch"]),
+        figures=figures,
+        peak=peak,
+    )
+
+
+@contextlib.contextmanager
+def _explained(plan: Plan) -> Iterator[None]:
+    """What goes wrong in the middle of training, in words that a user can act on."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"{plan.device} has too little memory for steps of {plan.recipe.batch_size} pictures.",
+            "try a smaller --batch-size or --img-size, or freeze more",
+        ) from error
+    except OSError as error:
+        raise DataError(f"a picture cannot be read any more: {str(error).splitlines()[-1]}.") from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "a batch norm cannot learn from a single number a channel.",
+            "take a larger --batch-size or --img-size, or freeze the backbone",
+        ) from error

@@ -1,0 +1,89 @@
+"""A run's folder: made under a name that nobody has, locked while the run goes on, replaced only by a better one."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo import files
+from zoo.checkpoint import reading
+from zoo.errors import UsageError
+from zoo.finetuning.plan import Plan
+from zoo.finetuning.reporting import Reporter
+from zoo.recipe import to_toml
+
+RECIPE, DATA = "run.toml", "data.json"
+
+
+@contextlib.contextmanager
+def opened(plan: Plan, reporter: Reporter) -> Iterator[None]:
+    """The run's folder, locked for the body, with what it needs to be repeated.
+
+    Where another run took the default name a moment ago, the next free one is taken.
+    """
+    with files.explained(plan.folder):
+        plan.folder.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                plan.folder.mkdir()
+                break
+            except FileExistsError as error:
+                if plan.named:
+                    raise UsageError(
+                        f"{plan.folder} exists already.", "--overwrite replaces it, another --name keeps it"
+                    ) from error
+                plan.folder = next_free(plan.folder)
+    with files.locked(plan.folder, reporter.note):
+        write_recipe(plan)
+        files.write_json(plan.folder / DATA, plan.listing)
+        yield
+
+
+def write_recipe(plan: Plan) -> None:
+    """Write the resolved recipe, which repeats the run."""
+    command = f"zoo finetune --recipe {plan.folder / RECIPE}"
+    files.write_text(plan.folder / RECIPE, to_toml(plan.recipe, command))
+
+
+def next_free(folder: Path) -> Path:
+    """The folder, or the first of -2, -3, … that does not exist."""
+    candidate, number = folder, 1
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+@contextlib.contextmanager
+def replaced(folder: Path) -> Iterator[None]:
+    """An old run steps aside for the body; it goes if the body leaves a complete checkpoint, else it comes back."""
+    aside = folder.with_name(f".{folder.name}.replaced")
+    if aside.exists() and not reading.checkpoints_of(folder):
+        # A process was killed in here before its run had a checkpoint: the old one is still the better one.
+        with files.explained(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+    if not folder.exists():
+        yield
+        return
+    with files.locked(folder), files.explained(folder):
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    (aside / files.HOLDER).unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        if reading.checkpoints_of(folder):
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+
+
+def last_and_best(run: Path) -> tuple[Path, Path]:
+    """The newest and the best checkpoint of a run that has one."""
+    found = reading.checkpoints_of(run)
+    best = reading.best_of(run)
+    assert found
+    assert best is not None
+    return found[-1].folder, best

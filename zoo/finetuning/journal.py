@@ -1,0 +1,80 @@
+"""What a run writes down as it goes: its rows, its log, and checkpoints at the times that were asked for."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from zoo import files
+from zoo.checkpoint.writing import Saved, Snapshot
+from zoo.finetuning.plan import Plan
+from zoo.finetuning.position import Position
+from zoo.finetuning.reporting import Reporter
+from zoo.finetuning.saving import Saver
+from zoo.recipe import interval
+from zoo.tracking import logs
+from zoo.training.metrics import Metrics
+
+CADENCE = 30.0
+"""Seconds between the checkpoints of two epochs, unless one is the best or the last."""
+NUMERICS = "numerics.json"
+
+
+class Journal:
+    """Writes into the folder of a plan."""
+
+    def __init__(self, plan: Plan, reporter: Reporter) -> None:
+        self.plan = plan
+        self.reporter = reporter
+        self.saver = Saver(plan.folder, plan.recipe.keep, self._saved)
+        self.every_steps, self.every_seconds = interval(plan.recipe.save_every)
+        self.last_saved = time.monotonic()
+        self.newest: str | None = None
+        """The checkpoint that was begun last."""
+
+    def log(self, event: str, **values: Any) -> None:
+        """Add a line to the log."""
+        logs.log(self.plan.folder, event, **values)
+
+    def epoch(self, at: Position, figures: Metrics, better: bool) -> None:
+        """Write the row of an epoch that has just ended."""
+        row = at.rows[-1]
+        logs.write_metrics(self.plan.folder, at.rows)
+        self.log("epoch", **row, classes=[vars(each) for each in figures.classes])
+        self.reporter.epoch({**row, "epochs": self.plan.recipe.epochs}, better)
+
+    def wants_epoch(self, at: Position, better: bool) -> bool:
+        """Whether a checkpoint is due at the end of an epoch."""
+        due = time.monotonic() - self.last_saved >= CADENCE
+        return better or due or at.epoch == self.plan.recipe.epochs or self.saver.is_regular(at.epoch)
+
+    def wants_step(self, at: Position, *, last: bool) -> bool:
+        """Whether a checkpoint is due after a step; the `last` one of an epoch is followed by validation."""
+        self.saver.poll()
+        if last:
+            return False
+        if self.every_steps is not None:
+            return at.step % self.every_steps == 0
+        return self.every_seconds is not None and time.monotonic() - self.last_saved >= self.every_seconds
+
+    def save(self, name: str, snapshot: Snapshot) -> None:
+        """Write a checkpoint."""
+        self.newest = name
+        self.saver.save(name, snapshot)
+        self.last_saved = time.monotonic()
+
+    def wait(self) -> None:
+        """Return when every checkpoint is on the disk."""
+        self.saver.wait()
+
+    def numerics(self, at: Position, message: str, pictures: list[Path]) -> Path:
+        """Write down which pictures a step had whose numbers went wrong."""
+        target = self.plan.folder / NUMERICS
+        where = {"epoch": at.epoch + 1, "step": at.step, "step_in_epoch": at.step_in_epoch}
+        files.write_json(target, {"what": message, **where, "pictures": [str(path) for path in pictures]})
+        return target
+
+    def _saved(self, saved: Saved) -> None:
+        for note in saved.notes:
+            self.reporter.note(note)
+        self.log("checkpoint", name=saved.folder.name)
+        self.reporter.saved(saved.folder)
