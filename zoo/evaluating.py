@@ -11,7 +11,7 @@ from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
 from zoo.errors import CheckpointError
 from zoo.names import listed
-from zoo.registry import spec_of
+from zoo.registry import find_spec
 from zoo.sources.checkpoints import load_checkpoint
 from zoo.training.devices import default_workers, pick
 from zoo.training.loop import evaluate as run_evaluation
@@ -51,6 +51,8 @@ def evaluate(
     workers: int | None = None,
     device: str = "auto",
     amp: str = "off",
+    base: str | Path | None = None,
+    trust: str | None = None,
 ) -> Evaluation:
     """Measure a checkpoint on a folder with one folder a class.
 
@@ -59,11 +61,15 @@ def evaluate(
     Classes and preprocessing are the checkpoint's; a run stands for its best checkpoint. Where the folder
     has `test/` or `val/`, that one is read, or the one that `split` names.
 
+    `base` and `trust` are those of `load_checkpoint`.
+
     Raises CheckpointError for a checkpoint that cannot be used, DataError for pictures that cannot.
     """
-    place = reading.checkpoint_at(checkpoint)
-    model = load_checkpoint(place)
-    spec = spec_of(model)
+    place = Path(checkpoint) if Path(checkpoint).is_file() else reading.checkpoint_at(checkpoint)
+    model = load_checkpoint(place, base=base, trust=trust)
+    spec = find_spec(model)
+    if spec is None:
+        raise CheckpointError(f"{place} does not say what its classes are.", "give the folder of a checkpoint")
     if spec.head is None:
         raise CheckpointError(f"{place} has the library's own classifier, whose classes are no folders of yours.")
     dataset, read_from = find_labelled(Path(data).expanduser(), spec.head.classes, split)

@@ -46,6 +46,8 @@ def export(checkpoint: str | Path, to: str | Path, *, save: Save = "state", base
     target = Path(to).expanduser()
     if target.exists():
         raise StorageError(f"{target} exists already.", "give a folder that does not")
+    if Path(checkpoint).is_file():
+        raise CheckpointError(f"{checkpoint} is a file, not a checkpoint's folder.", "give the folder that it lies in")
     place = reading.checkpoint_at(checkpoint)
     model = load_checkpoint(place, base=base)
     spec = reading.read_config(place).spec

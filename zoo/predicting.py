@@ -12,7 +12,7 @@ from zoo.data.folders import Picture, pictures_of
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
 from zoo.errors import CheckpointError, UsageError
-from zoo.registry import spec_of
+from zoo.registry import find_spec
 from zoo.sources.checkpoints import load_checkpoint
 from zoo.training.devices import default_workers, pick
 from zoo.training.loop import logits_of, to_device
@@ -49,6 +49,8 @@ def predict(
     workers: int | None = None,
     device: str = "auto",
     amp: str = "off",
+    base: str | Path | None = None,
+    trust: str | None = None,
 ) -> list[Prediction]:
     """Say what pictures show, each with its `top` most probable classes.
 
@@ -57,17 +59,21 @@ def predict(
     `pictures` are files, folders or globs. Preprocessing and classes are the checkpoint's; a run stands for
     its best checkpoint. Probabilities are from 0 to 1 and sum to 1 over all classes.
 
+    `base` and `trust` are those of `load_checkpoint`.
+
     Raises CheckpointError for a checkpoint that cannot be used, DataError for files that are no pictures,
     UsageError for a `top` below 1.
     """
     if top < 1:
         raise UsageError(f"top is {top}; it must be 1 or more.")
-    place = reading.checkpoint_at(checkpoint)
+    place = Path(checkpoint) if Path(checkpoint).is_file() else reading.checkpoint_at(checkpoint)
     given = [pictures] if isinstance(pictures, str | Path) else pictures
     paths = pictures_of(str(each) for each in given)
     require_readable(paths)
-    model = load_checkpoint(place)
-    spec = spec_of(model)
+    model = load_checkpoint(place, base=base, trust=trust)
+    spec = find_spec(model)
+    if spec is None:
+        raise CheckpointError(f"{place} does not say what its classes are.", "give the folder of a checkpoint")
     if spec.head is None:
         raise CheckpointError(f"{place} has the library's own classifier, whose classes have no names here.")
     on = pick(device, amp)

@@ -167,7 +167,7 @@ class Claims(Machine):
 
     def _of_type(self, by: Any, kind: Any, arguments: Any, _: Any) -> Any:
         if _name(by) not in standins.REBUILDERS or _name(kind) not in standins.CLASSES:
-            return self._wrong(f"makes a tensor of the class {printable(_name(kind))[:60]}")
+            return self._wrong(f"makes a tensor of {printable(_name(kind))[:60]} by {printable(_name(by))[:60]}")
         return self.called(by, arguments)
 
     def _container(self, name: str, arguments: tuple[Any, ...]) -> Any:

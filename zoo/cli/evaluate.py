@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import AsJson, BatchSize, Checkpoint, Debug, Device, Workers
+from zoo.cli.options import AsJson, Base, BatchSize, Checkpoint, Debug, Device, Trust, Workers
 
 app = typer.Typer(add_completion=False)
 
@@ -23,6 +23,8 @@ def evaluate(
     batch_size: BatchSize = 32,
     workers: Workers = None,
     device: Device = "auto",
+    base: Base = None,
+    trust_pickle: Trust = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -32,7 +34,16 @@ def evaluate(
     from zoo.cli.output import console, print_json, table
     from zoo.evaluating import evaluate as measure
 
-    found = measure(checkpoint, data, split=split, batch_size=batch_size, workers=workers, device=device)
+    found = measure(
+        checkpoint,
+        data,
+        split=split,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        base=base,
+        trust=trust_pickle,
+    )
     if as_json:
         print_json(found.to_values())
         return

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import AsJson, Checkpoint, Debug
+from zoo.cli.options import AsJson, Base, Checkpoint, Debug
 from zoo.recipe import Save
 from zoo.units import megabytes
 
@@ -23,10 +23,7 @@ def export(
         Save,
         typer.Option("--save", help="state, full (the whole model too) or delta (what differs from the weights)."),
     ] = "state",
-    base: Annotated[
-        Path | None,
-        typer.Option("--base", help="The weights of a delta, if they have moved.", metavar="FILE", show_default=False),
-    ] = None,
+    base: Base = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

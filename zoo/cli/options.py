@@ -1,6 +1,7 @@
 """Options that several commands share, in one form."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,19 @@ Workers = Annotated[
     typer.Option("-j", "--workers", help="Processes that read pictures.", min=0, metavar="N", show_default=False),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda:0 or mps.", metavar="DEVICE")]
+Base = Annotated[
+    Path | None,
+    typer.Option("--base", help="The weights of a delta, if they have moved.", metavar="FILE", show_default=False),
+]
+Trust = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-pickle",
+        help="The sha256 of a model.pt that may run its code.",
+        metavar="SHA256",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RunAsJson = Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import BatchSize, Checkpoint, Debug, Device, Workers
+from zoo.cli.options import Base, BatchSize, Checkpoint, Debug, Device, Trust, Workers
 
 app = typer.Typer(add_completion=False)
 
@@ -29,6 +29,8 @@ def predict(
     batch_size: BatchSize = 32,
     workers: Workers = None,
     device: Device = "auto",
+    base: Base = None,
+    trust_pickle: Trust = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -38,7 +40,16 @@ def predict(
     from zoo.cli.output import console, print_json, table
     from zoo.predicting import predict as run
 
-    found = run(checkpoint, pictures, top=top, batch_size=batch_size, workers=workers, device=device)
+    found = run(
+        checkpoint,
+        pictures,
+        top=top,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        base=base,
+        trust=trust_pickle,
+    )
     if as_json or form is Format.json:
         print_json({"predictions": [each.to_values() for each in found]})
     elif form is Format.csv:

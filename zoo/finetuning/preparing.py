@@ -65,7 +65,7 @@ def prepare(
             reporter.note(f"{taken} exists, so this run is {folder.name}; --overwrite replaces it")
     elif folder.exists():
         _check_name(folder, overwrite)
-    _check_space(folder, size)
+    check_space(folder, size)
     facts = check_pictures(dataset, reporter)
     workers = recipe.workers if recipe.workers is not None else default_workers(device)
     repeatable = dataclasses.replace(
@@ -234,7 +234,8 @@ def _check_name(folder: Path, overwrite: bool) -> None:
         raise StorageError(f"{folder} was not made by zoo, so --overwrite does not touch it.", "give another --name")
 
 
-def _check_space(folder: Path, size: int) -> None:
+def check_space(folder: Path, size: int) -> None:
+    """Raise StorageError unless two checkpoints of this size fit where a run is kept."""
     free = files.free_space(folder)
     if free < 2 * size:
         raise StorageError(

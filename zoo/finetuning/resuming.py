@@ -22,7 +22,7 @@ from zoo.finetuning.folder import DATA, RECIPE, write_recipe
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.position import Position, position_of
-from zoo.finetuning.preparing import adjust, check_pictures, checkpoint_size, tables_of
+from zoo.finetuning.preparing import adjust, check_pictures, check_space, checkpoint_size, tables_of
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Runner
 from zoo.finetuning.verifying import verify_newest
@@ -219,6 +219,8 @@ def _plan_again(
     device = pick(recipe.device, recipe.amp)
     order = freezing.observe(model)
     spec = spec_of(model)
+    size = checkpoint_size(model, recipe, order)
+    check_space(folder, size)
     return Plan(
         recipe=dataclasses.replace(recipe, data=str(root)),
         model=model,
@@ -227,7 +229,7 @@ def _plan_again(
         order=order,
         folder=folder,
         tables=tables_of(model, recipe, order),
-        checkpoint_bytes=checkpoint_size(model, recipe, order),
+        checkpoint_bytes=size,
         workers=recipe.workers if recipe.workers is not None else default_workers(device),
         listing=listing,
         base=base_of(spec, base_state(spec, weights_text(spec))) if recipe.save == "delta" else None,

@@ -11,10 +11,11 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from zoo import freezing
+from zoo import files, freezing
 from zoo.checkpoint import reading, writing
 from zoo.checkpoint.config import Config
 from zoo.checkpoint.delta import Base
+from zoo.checkpoint.modules import read_module
 from zoo.checkpoint.state import Stateful, optimizer_state
 from zoo.checkpoint.writing import Saved, Snapshot
 from zoo.errors import CheckpointError
@@ -116,6 +117,7 @@ def load_checkpoint(
     scheduler: Stateful | None = None,
     scaler: Stateful | None = None,
     base: str | Path | None = None,
+    trust: str | None = None,
 ) -> nn.Module:
     """The model of a checkpoint, a plain `nn.Module` with its weights and what was frozen, in eval mode.
 
@@ -128,10 +130,14 @@ def load_checkpoint(
     `folder` is a checkpoint or a run, which stands for its best checkpoint. The model is built from the
     checkpoint unless one is given, which is then loaded in place. An `optimizer` gets its saved state and
     trains the returned model from then on, its parameters found by name; a `scheduler` gets its state.
-    `base` says where the weights are that a delta refers to, if they have moved.
+    `base` says where the weights are that a delta refers to, if they have moved. Given a checkpoint's `model.pt`,
+    a pickle, the model comes from there: that runs code, so `trust` must be the sha256 of that very file.
 
-    Raises CheckpointError when the checkpoint is absent, damaged, or does not fit.
+    Raises CheckpointError when the checkpoint is absent, damaged, or does not fit, or a pickle is not trusted.
     """
+    if Path(folder).is_file():
+        given = [each for each in (model, optimizer, scheduler, scaler, base) if each is not None]
+        return _whole_model(Path(folder), trust, alone=not given)
     place = reading.checkpoint_at(folder)
     reading.verify(place)
     config = reading.read_config(place)
@@ -150,6 +156,17 @@ def load_checkpoint(
         reading.restore_training(place, training, inner, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"the training state of {place} cannot be put back: {error}.") from error
+    return model.eval()
+
+
+def _whole_model(path: Path, trust: str | None, *, alone: bool) -> nn.Module:
+    """The pickled model of a checkpoint, with what the checkpoint beside it says about it."""
+    if not alone:
+        raise CheckpointError(f"{path} is a whole model: there is nothing else to put it into.", "give its folder")
+    model = read_module(path, trust)
+    if files.is_complete(path.parent):
+        reading.verify(path.parent)
+        set_spec(model, reading.read_config(path.parent).spec)
     return model.eval()
 
 

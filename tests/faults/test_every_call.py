@@ -1,0 +1,148 @@
+"""A save that is killed at any call to the disk leaves the old or the new, and at least one whole checkpoint."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zoo
+from tests.faults.checks import goes_on, survey
+from tests.faults.conftest import Tell
+from tests.faults.injecting import injected, kill_at
+from tests.faults.rig import Unbroken, contents, forked, hidden, unbroken
+from zoo import files
+from zoo.finetuning.saving import Saver
+
+EVERYWHERE = [pytest.param(1, marks=pytest.mark.slow), 7]
+"""After each how many kills the run goes on to its end, which takes longest."""
+
+
+def at_every_call(
+    work: Callable[[], Any], prepare: Callable[[int], Any], check: Callable[[int], list[str]], place: Path, *, after: bool
+) -> tuple[int, list[str]]:
+    """Kill some work at its first call, at its second, and so on until it ends by itself."""
+    wrong: list[str] = []
+    for number in range(1, 10_000):
+        prepare(number)
+
+        def attempt(number: int = number) -> None:
+            with injected(kill_at(number, after=after)):
+                work()
+
+        end = forked(attempt, place / "report")
+        if not end.killed:
+            assert end.code == 0, end.result
+            return number - 1, wrong
+        wrong += [f"call {number}: {each}" for each in check(number)]
+    raise AssertionError("the work never ends")
+
+
+def kill_saves(
+    control: Unbroken, place: Path, saved: int, *, keep: str = "best,last", resume_each: int = 7, after: bool = False
+) -> tuple[int, list[str]]:
+    """Kill the save after the first `saved` ones of a run at each of its calls; old ones go at its end."""
+    before, (name, snapshot) = control.names[saved - 1], control.snapshots[saved]
+    run = place / "run"
+
+    def prepare(_: int) -> None:
+        shutil.rmtree(run, ignore_errors=True)
+        control.after(before, run)
+
+    def check(number: int) -> list[str]:
+        wrong = survey(run, control, promised=[before])
+        return wrong if number % resume_each else wrong + goes_on(run, control)
+
+    return at_every_call(
+        lambda: Saver(run, keep, lambda _: None).save(name, snapshot), prepare, check, place, after=after
+    )
+
+
+@pytest.mark.parametrize("resume_each", EVERYWHERE)
+@pytest.mark.parametrize("after", [False, True], ids=["before each call", "after each call"])
+@pytest.mark.parametrize("saved", [4, 8], ids=["the best goes", "the last goes"])
+def test_killed_at_any_call_of_a_save(
+    control: Unbroken, tmp_path: Path, saved: int, after: bool, resume_each: int, tell: Tell
+) -> None:
+    points, wrong = kill_saves(control, tmp_path, saved, resume_each=resume_each, after=after)
+    if resume_each == 1:
+        tell(f"kills at {points} calls of a save, {'after' if after else 'before'} each")
+    assert points > 30
+    assert wrong == []
+
+
+def test_killed_at_any_call_where_only_the_last_stays(pictures: Path, tmp_path: Path) -> None:
+    control = unbroken(pictures, tmp_path / "control", keep="last")
+    points, wrong = kill_saves(control, tmp_path, 8, keep="last")
+    assert points > 30
+    assert wrong == []
+
+
+def test_killed_at_any_call_of_saving_over_a_checkpoint(control: Unbroken, tmp_path: Path) -> None:
+    target, spare = tmp_path / "mine" / "model", tmp_path / "spare"
+    old, new = (zoo.load_checkpoint(control.stages / name / name) for name in control.names[-2:])
+    zoo.save_checkpoint(spare, old)
+    legal = [control.legal[name]["model.safetensors"] for name in control.names[-2:]]
+
+    def prepare(_: int) -> None:
+        shutil.rmtree(target.parent, ignore_errors=True)
+        shutil.copytree(spare, target)
+
+    def check(number: int) -> list[str]:
+        try:
+            zoo.load_checkpoint(target)
+        except zoo.ZooError as error:
+            return [error.message]
+        wrong = [] if contents(target)["model.safetensors"] in legal else ["a mixture"]
+        zoo.save_checkpoint(target, new)
+        return wrong + [f"left over: {path.name}" for path in hidden(target.parent)]
+
+    points, wrong = at_every_call(lambda: zoo.save_checkpoint(target, new), prepare, check, tmp_path, after=False)
+    assert points > 30
+    assert wrong == []
+
+
+def test_killed_at_any_call_of_writing_a_table(tmp_path: Path) -> None:
+    table = tmp_path / "there" / "metrics.csv"
+
+    def check(number: int) -> list[str]:
+        text = table.read_text()
+        files.sweep(table.parent)
+        return [] if text in ("old\n", "new\n") and not hidden(tmp_path) else [f"{text!r}, {hidden(tmp_path)}"]
+
+    points, wrong = at_every_call(
+        lambda: files.write_text(table, "new\n"), lambda _: files.write_text(table, "old\n"), check, tmp_path, after=True
+    )
+    assert points > 5
+    assert wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before each call", "after each call"])
+def test_killed_at_any_call_of_a_run(control: Unbroken, tmp_path: Path, after: bool, tell: Tell) -> None:
+    out = tmp_path / "runs"
+
+    def check(number: int) -> list[str]:
+        return survey(out / "run", control) + goes_on(out / "run", control)
+
+    points, wrong = at_every_call(
+        lambda: control.start(out), lambda _: shutil.rmtree(out, ignore_errors=True), check, tmp_path, after=after
+    )
+    tell(f"kills at {points} calls of a whole run, {len(wrong)} failures")
+    assert wrong == []
+
+
+def test_the_rig_kills_where_it_says(tmp_path: Path) -> None:
+    """The control: a kill at the third write leaves two."""
+
+    def work() -> None:
+        with injected(kill_at(4)), (tmp_path / "file").open("wb", buffering=0) as file:
+            for _ in range(5):
+                file.write(b"x")
+
+    end = forked(work, tmp_path / "report")
+    assert end.code == -signal.SIGKILL
+    assert os.path.getsize(tmp_path / "file") == 2
