@@ -11,6 +11,7 @@ import pytest
 
 from zoo import files
 from zoo.errors import StorageError
+from zoo.files import writing
 
 
 @pytest.fixture
@@ -91,6 +92,7 @@ def test_a_body_that_fails_keeps_the_older_folder(folder: Path) -> None:
 
 
 def test_a_rename_that_fails_keeps_the_older_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_exchange", lambda one, other: False)
     rename = Path.rename
 
     def failing(self: Path, target: Path) -> Path:

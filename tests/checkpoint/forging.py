@@ -46,7 +46,7 @@ def storage(key: str, count: int, kind: str = "torch.FloatStorage", *view: Any) 
     return Code(value(("storage", name(kind), key, "cpu", count, *view)) + b"Q")
 
 
-def tensor(stored: Code, shape: tuple[int, ...], strides: tuple[int, ...], start: int = 0) -> Code:
+def tensor(stored: Code, shape: tuple[int, ...] | Code, strides: tuple[int, ...], start: int = 0) -> Code:
     """A tensor in a storage."""
     return call(
         "torch._utils._rebuild_tensor_v2", stored, start, shape, strides, False, call("collections.OrderedDict")
@@ -70,7 +70,7 @@ def torchscript(path: Path, pickle_: bytes) -> None:
     archive(path, pickle_, {"constants.pkl": b"\x80\x02).", "code/__torch__/M.py": b"class M(Module):\n  pass\n"})
 
 
-def stream(path: Path, pickle_: bytes, keys: list[str] | None = None, data: bytes = b"") -> None:
+def stream(path: Path, pickle_: bytes, keys: list[Any] | None = None, data: bytes = b"") -> None:
     """The pickles of torch.save before version 1.6, one after another, then the numbers."""
     facts = {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     before = b"".join(pickle.dumps(each, protocol=2) for each in (MAGIC, PROTOCOL, facts))

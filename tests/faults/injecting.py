@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from zoo.files import writing
+
 CHANGING = ("mkdir", "rmdir", "rename", "replace", "unlink", "remove", "chmod", "link", "symlink", "truncate")
 """What changes a folder. Opening, writing, flushing and closing a file are looked at besides."""
 
@@ -81,10 +83,19 @@ def injected(faults: Faults) -> Iterator[Faults]:
 
         return call
 
+    plain_exchange = writing._exchange
+
+    def exchanging(one: Path, other: Path) -> bool:
+        faults.about_to("exchange", other)
+        done = plain_exchange(one, other)
+        faults.after("exchange", other)
+        return done
+
     with (
         mock.patch.multiple(os, **{kind: watched(kind) for kind in (*CHANGING, "fsync", "open", "write", "close")}),
         mock.patch.object(io, "open", opening),
         mock.patch.object(builtins, "open", opening),
+        mock.patch.object(writing, "_exchange", exchanging),
     ):
         yield faults
 

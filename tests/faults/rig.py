@@ -109,8 +109,10 @@ def killed_after(seconds: float, work: Callable[[], Any], report: Path, sign: Pa
     number = begin(work, report)
     try:
         # The sign may never come, where what is to be killed ended before.
-        while sign is not None and not sign.exists() and not os.waitid(
-            os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while (
+            sign is not None
+            and not sign.exists()
+            and not os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         ):
             time.sleep(0.001)
         time.sleep(seconds)

@@ -4,25 +4,64 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import zoo
-from tests.faults.checks import goes_on, survey
+from tests.faults.checks import goes_on, loads, survey
 from tests.faults.conftest import Tell
 from tests.faults.injecting import injected, kill_at
 from tests.faults.rig import Unbroken, contents, forked, hidden, unbroken
 from zoo import files
+from zoo.files import writing
 from zoo.finetuning.saving import Saver
+
+
+@dataclass
+class Replaced:
+    """A checkpoint of somebody's own that is saved over."""
+
+    target: Path
+    spare: Path
+    new: torch.nn.Module
+    legal: list[str]
+
+    def prepare(self) -> None:
+        shutil.rmtree(self.target.parent, ignore_errors=True)
+        shutil.copytree(self.spare, self.target)
+
+    def save(self) -> None:
+        zoo.save_checkpoint(self.target, self.new)
+
+    def wrong(self) -> list[str]:
+        if found := loads(self.target):
+            return found
+        return [] if contents(self.target)["model.safetensors"] in self.legal else ["a mixture"]
+
+
+@pytest.fixture
+def replaced(control: Unbroken, tmp_path: Path) -> Replaced:
+    old, new = (zoo.load_checkpoint(control.stages / name / name) for name in control.names[-2:])
+    zoo.save_checkpoint(tmp_path / "spare", old)
+    legal = [control.legal[name]["model.safetensors"] for name in control.names[-2:]]
+    return Replaced(tmp_path / "mine" / "model", tmp_path / "spare", new, legal)
+
 
 EVERYWHERE = [pytest.param(1, marks=pytest.mark.slow), 7]
 """After each how many kills the run goes on to its end, which takes longest."""
 
 
 def at_every_call(
-    work: Callable[[], Any], prepare: Callable[[int], Any], check: Callable[[int], list[str]], place: Path, *, after: bool
+    work: Callable[[], Any],
+    prepare: Callable[[int], Any],
+    check: Callable[[int], list[str]],
+    place: Path,
+    *,
+    after: bool,
 ) -> tuple[int, list[str]]:
     """Kill some work at its first call, at its second, and so on until it ends by itself."""
     wrong: list[str] = []
@@ -81,27 +120,35 @@ def test_killed_at_any_call_where_only_the_last_stays(pictures: Path, tmp_path: 
     assert wrong == []
 
 
-def test_killed_at_any_call_of_saving_over_a_checkpoint(control: Unbroken, tmp_path: Path) -> None:
-    target, spare = tmp_path / "mine" / "model", tmp_path / "spare"
-    old, new = (zoo.load_checkpoint(control.stages / name / name) for name in control.names[-2:])
-    zoo.save_checkpoint(spare, old)
-    legal = [control.legal[name]["model.safetensors"] for name in control.names[-2:]]
+@pytest.mark.parametrize("after", [False, True], ids=["before each call", "after each call"])
+def test_killed_at_any_call_of_saving_over_a_checkpoint(replaced: Replaced, tmp_path: Path, after: bool) -> None:
+    def check(number: int) -> list[str]:
+        wrong = replaced.wrong()
+        zoo.save_checkpoint(replaced.target, replaced.new)
+        return wrong + [f"left over: {path.name}" for path in hidden(replaced.target.parent)]
 
-    def prepare(_: int) -> None:
-        shutil.rmtree(target.parent, ignore_errors=True)
-        shutil.copytree(spare, target)
+    points, wrong = at_every_call(replaced.save, lambda _: replaced.prepare(), check, tmp_path, after=after)
+    assert points > 30
+    assert wrong == []
+
+
+def test_where_names_cannot_be_swapped_the_older_one_is_put_back(
+    replaced: Replaced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two renames nothing has the name; whoever saves there next finds what stepped aside."""
+    monkeypatch.setattr(writing, "_exchange", lambda one, other: False)
+    gone = []
 
     def check(number: int) -> list[str]:
-        try:
-            zoo.load_checkpoint(target)
-        except zoo.ZooError as error:
-            return [error.message]
-        wrong = [] if contents(target)["model.safetensors"] in legal else ["a mixture"]
-        zoo.save_checkpoint(target, new)
-        return wrong + [f"left over: {path.name}" for path in hidden(target.parent)]
+        if not replaced.target.exists():
+            gone.append(number)
+            with pytest.raises(KeyError), files.new_folder(replaced.target):
+                raise KeyError
+        return replaced.wrong() + [f"left over: {path.name}" for path in hidden(replaced.target.parent) if gone]
 
-    points, wrong = at_every_call(lambda: zoo.save_checkpoint(target, new), prepare, check, tmp_path, after=False)
+    points, wrong = at_every_call(replaced.save, lambda _: replaced.prepare(), check, tmp_path, after=False)
     assert points > 30
+    assert len(gone) == 1
     assert wrong == []
 
 
@@ -114,7 +161,11 @@ def test_killed_at_any_call_of_writing_a_table(tmp_path: Path) -> None:
         return [] if text in ("old\n", "new\n") and not hidden(tmp_path) else [f"{text!r}, {hidden(tmp_path)}"]
 
     points, wrong = at_every_call(
-        lambda: files.write_text(table, "new\n"), lambda _: files.write_text(table, "old\n"), check, tmp_path, after=True
+        lambda: files.write_text(table, "new\n"),
+        lambda _: files.write_text(table, "old\n"),
+        check,
+        tmp_path,
+        after=True,
     )
     assert points > 5
     assert wrong == []

@@ -50,7 +50,9 @@ def kill_runs(control: Unbroken, place: Path, trials: int, *, background: bool =
         if not killed_after(after, work, place / "report", sign=out / "run" / "run.toml").killed:
             continue
         kills.count(out)
-        kills.wrong += [f"kill {attempt}: {each}" for each in (*survey(out / "run", control), *goes_on(out / "run", control))]
+        kills.wrong += [
+            f"kill {attempt}: {each}" for each in (*survey(out / "run", control), *goes_on(out / "run", control))
+        ]
     return kills
 
 
@@ -109,9 +111,7 @@ def kill_replacing(control: Unbroken, place: Path, trials: int) -> Kills:
     """Kill a process that saves over a checkpoint; what it finds there afterwards must be the old or the new."""
     chance, kills, target = random.Random(0), Kills(), place / "mine"
     work = again_and_again(control, target)
-    legal = [
-        {"model.safetensors": control.legal[name]["model.safetensors"]} for name in control.names[-2:]
-    ]
+    legal = [{"model.safetensors": control.legal[name]["model.safetensors"]} for name in control.names[-2:]]
     model = zoo.load_checkpoint(control.run.best)
     for trial in range(trials):
         # Where a process was killed, the next one saves to the same place.
@@ -130,9 +130,7 @@ def kill_replacing(control: Unbroken, place: Path, trials: int) -> Kills:
     return kills
 
 
-@pytest.mark.parametrize(
-    "trials", [10, pytest.param(300, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("trials", [10, pytest.param(300, marks=pytest.mark.slow)])
 def test_a_checkpoint_that_is_saved_over_is_the_old_or_the_new(
     control: Unbroken, tmp_path: Path, trials: int, tell: Tell
 ) -> None:

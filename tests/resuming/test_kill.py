@@ -13,10 +13,10 @@ import pytest
 
 import zoo
 from tests.finetuning.conftest import Listener
-from tests.resuming.conftest import Child, run_stopped, tiny, unlike
+from tests.resuming.conftest import Child, run_stopped, timeless, tiny, unlike, whole
 from zoo import files
 from zoo.checkpoint import reading
-from zoo.finetuning import saving
+from zoo.finetuning import journal, saving
 
 EVERY = ("2steps", "1steps", "1s", "never")
 
@@ -102,23 +102,14 @@ def test_killed_twice_at_random_moments_the_run_is_the_same_run(
         attempt(arguments, tmp_path / f"child-{number}", killer(chance))
     zoo.finetune(**arguments, resume=True)
     folder = tmp_path / "run"
-    saved = unlike_but_for_cadence(folder, unbroken)
-    assert saved == []
+    assert unlike_but_for_cadence(folder, unbroken) == []
     assert not [each for each in folder.iterdir() if each.name.endswith((".tmp", ".old"))], "nothing half-written stays"
 
 
 def unlike_but_for_cadence(one: Path, other: Path) -> list[str]:
     """What two runs do not have in common, where one of them was told to save within its epochs too."""
-    found = unlike(one, other)
-    return [name for name in found if not name.endswith("training.json") or settings_differ(one, other, name)]
-
-
-def settings_differ(one: Path, other: Path, name: str) -> bool:
-    """Whether more differs than how often they saved."""
-    from tests.resuming.conftest import timeless, whole
-
-    without = {"save-every"}
-    return bool(timeless(whole(one)[name], without) != timeless(whole(other)[name], without))
+    ones, others = (timeless(whole(each), {"save-every"}) for each in (one, other))
+    return sorted(name for name in ones.keys() | others.keys() if ones.get(name) != others.get(name))
 
 
 @pytest.mark.parametrize("step", [3, 5, 8])
@@ -134,12 +125,10 @@ def test_no_more_is_lost_than_was_asked_for(imgs: Path, tmp_path: Path, step: in
 def test_a_checkpoint_within_the_epoch_comes_by_the_clock(
     imgs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zoo.finetuning import journal
-
     clock = iter(range(0, 10_000))
     monkeypatch.setattr(journal.time, "monotonic", lambda: float(next(clock)))
     heard = Listener()
-    zoo.finetune(**tiny(imgs, tmp_path, save_every="5s"), reporter=heard)
+    zoo.finetune(**tiny(imgs, tmp_path, save_every="2s"), reporter=heard)
     assert [name for name in heard.checkpoints if "step" in name]
 
 

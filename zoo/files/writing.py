@@ -7,17 +7,22 @@ one file system. What is removed loses its name first, so that half of it is nev
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import StorageError
 from zoo.files.manifests import MANIFEST, manifest_of, sha256
+
+if sys.platform != "win32":
+    import fcntl
 
 TEMPORARY, ASIDE = ".tmp", ".old"
 """How the hidden names end of what is not complete yet, and of what a successor replaces."""
@@ -122,17 +127,18 @@ def new_folder(path: Path) -> Iterator[NewFolder]:
                 f"{path} exists and was not written by zoo, so it is not replaced.",
                 "give another place, or move it away",
             )
+        _tidy(path)
         temporary = _hidden(path, TEMPORARY)
         temporary.mkdir()
-        try:
-            filled = NewFolder(temporary)
-            yield filled
-            filled.close()
-            _put_in_place(temporary, path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        _sync_folder(path.parent)
+        with _claimed(temporary):
+            try:
+                filled = NewFolder(temporary)
+                yield filled
+                filled.close()
+                _put_in_place(temporary, path)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
 
 
 def remove_folder(path: Path) -> None:
@@ -151,10 +157,10 @@ def sweep(folder: Path) -> None:
             for kept in aside.iterdir():
                 if not (folder / kept.name).exists():
                     kept.rename(folder / kept.name)
-            shutil.rmtree(aside)
+            shutil.rmtree(aside, ignore_errors=True)
         for partial in folder.glob(f".*{TEMPORARY}"):
             if partial.is_dir():
-                shutil.rmtree(partial)
+                shutil.rmtree(partial, ignore_errors=True)
             else:
                 partial.unlink()
 
@@ -187,10 +193,16 @@ def _hidden(path: Path, suffix: str) -> Path:
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename a complete folder; an older one under that name steps aside first and goes afterwards."""
+    """Give a complete folder its name; an older one under that name goes when the new one is there for good."""
     if not path.exists():
         temporary.rename(path)
+        _sync_folder(path.parent)
         return
+    if _exchange(temporary, path):
+        _sync_folder(path.parent)
+        shutil.rmtree(temporary, ignore_errors=True)
+        return
+    # In two steps, between which nothing has the name; who is killed there finds the older one put back.
     aside = _hidden(path, ASIDE)
     aside.mkdir()
     path.rename(aside / path.name)
@@ -200,7 +212,49 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         (aside / path.name).rename(path)
         aside.rmdir()
         raise
+    _sync_folder(path.parent)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders swap their names in a single step; False where that cannot be done."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE, https://man7.org/linux/man-pages/man2/rename.2.html
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+def _tidy(path: Path) -> None:
+    """Put back or remove what processes left that were killed while they wrote under this name."""
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*{ASIDE}"):
+        if not path.exists() and (aside / path.name).exists():
+            (aside / path.name).rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+        with contextlib.suppress(OSError), _claimed(partial) as ours:
+            if ours:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Hold a folder while the body runs and the process lives; False where another one does, or nobody can tell."""
+    if sys.platform == "win32":
+        yield False
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(handle)
 
 
 def _sync(file: Path) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from zoo import recipe as recipes
 from zoo.errors import UsageError
 from zoo.finetuning.finishing import run_to_its_end
-from zoo.finetuning.folder import opened, replaced
+from zoo.finetuning.folder import cleared, opened, replaced
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.plan import Run as Run
@@ -181,6 +181,10 @@ def resume_if_begun(
     """Go on with the run that these settings began before; None where there is none yet."""
     wanted = recipes.resolve(recipe, given)
     begun = find_run(wanted, out, name)
+    place = begun or (out / name if name is not None else None)
+    if place is not None and cleared(place):
+        reporter.note(f"{place} ended before it saved anything, so it begins again")
+        return None
     if begun is None:
         reporter.note("there is no such run yet, so it begins")
         return None

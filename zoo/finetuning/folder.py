@@ -54,6 +54,19 @@ def next_free(folder: Path) -> Path:
     return candidate
 
 
+def cleared(folder: Path) -> bool:
+    """Take away a run that ended before it had a checkpoint, so that it can begin again; whether it was one.
+
+    Raises StorageError when another process has the run, which may be about to save its first.
+    """
+    written = {RECIPE, DATA, "log.jsonl", "metrics.csv", "numerics.json", ".lock", ".lock.json"}
+    if not folder.is_dir() or any(each.name not in written and each.suffix != ".tmp" for each in folder.iterdir()):
+        return False
+    with files.locked(folder):
+        files.remove_folder(folder)
+    return True
+
+
 @contextlib.contextmanager
 def replaced(folder: Path) -> Iterator[None]:
     """An old run steps aside for the body; it goes if the body leaves a complete checkpoint, else it comes back."""

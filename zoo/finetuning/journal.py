@@ -44,17 +44,14 @@ class Journal:
 
     def wants_epoch(self, at: Position, better: bool) -> bool:
         """Whether a checkpoint is due at the end of an epoch."""
-        due = time.monotonic() - self.last_saved >= CADENCE
+        # The step that ends an epoch is saved here, with the figures of its validation.
+        due = self._due(at) or time.monotonic() - self.last_saved >= CADENCE
         return better or due or at.epoch == self.plan.recipe.epochs or self.saver.is_regular(at.epoch)
 
     def wants_step(self, at: Position, *, last: bool) -> bool:
         """Whether a checkpoint is due after a step; the `last` one of an epoch is followed by validation."""
         self.saver.poll()
-        if last:
-            return False
-        if self.every_steps is not None:
-            return at.step % self.every_steps == 0
-        return self.every_seconds is not None and time.monotonic() - self.last_saved >= self.every_seconds
+        return not last and self._due(at)
 
     def save(self, name: str, snapshot: Snapshot) -> None:
         """Write a checkpoint."""
@@ -72,6 +69,11 @@ class Journal:
         where = {"epoch": at.epoch + 1, "step": at.step, "step_in_epoch": at.step_in_epoch}
         files.write_json(target, {"what": message, **where, "pictures": [str(path) for path in pictures]})
         return target
+
+    def _due(self, at: Position) -> bool:
+        if self.every_steps is not None:
+            return at.step % self.every_steps == 0
+        return self.every_seconds is not None and time.monotonic() - self.last_saved >= self.every_seconds
 
     def _saved(self, saved: Saved) -> None:
         for note in saved.notes:
