@@ -15,7 +15,7 @@ from zoo.checkpoint.weights import read_weights
 def whole() -> dict[str, Any]:
     shared = torch.arange(12.0)
     return {
-        "state_dict": {"tied": shared, "too": shared[4:].view(2, 4), "turned": torch.ones(2, 3).T, "none": torch.zeros(0)},
+        "state_dict": {"tied": shared, "too": shared[4:].view(2, 4), "turned": torch.ones(2, 3).T, "no": shared[:0]},
         "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999)}]},
         "losses": [float(each) for each in range(2000)], "random": torch.get_rng_state(), "size": torch.Size([1, 2]),
         "device": torch.device("cpu"), "dtype": torch.bfloat16, "layout": torch.strided, "counter": Counter("aab"),

@@ -4,6 +4,8 @@ import contextlib
 import json
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -154,3 +156,17 @@ def test_ctrl_c_ends_with_130(
     assert words in told.err
     assert "Traceback" not in told.out + told.err
     assert (tmp_path / "runs" / "run" / "epoch-0001" / "MANIFEST.json").is_file()
+
+
+def test_a_run_goes_on_when_the_reader_of_its_output_has_gone(tmp_path: Path, pictures: Path) -> None:
+    command = [sys.executable, "-m", "zoo", "finetune", "squeezenet1_1", "--weights", "none", "--data", str(pictures)]
+    more = ["--img-size", "32", "--epochs", "3", "-j", "0", "--out", str(tmp_path), "--name", "run", "--device", "cpu"]
+    with subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        error = process.stderr.read()
+    assert process.returncode == 0
+    assert error == b""
+    assert (tmp_path / "run" / "epoch-0003" / "MANIFEST.json").is_file()

@@ -1,4 +1,4 @@
-"""What must hold of a run after anything happened to it; each check says what does not, so that a control can see it."""
+"""What must hold of a run after anything happened to it; each check says what does not, which a control can see."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -8,12 +8,14 @@ import pytest
 
 import zoo
 from tests.conftest import write_pictures
-from tests.faults.rig import HEAVY, Heavy, Unbroken, unbroken
+from tests.faults.rig import GROWING, HEAVY, Growing, Heavy, Unbroken, unbroken
+from tests.faults.spaces import aside, small_disk
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _registered() -> None:
-    zoo.register(HEAVY.partition(":")[2], Heavy, head_path="fc", input_size=(16, 16))
+    for name, model in ((HEAVY, Heavy), (GROWING, Growing)):
+        zoo.register(name.partition(":")[2], model, head_path="fc", input_size=(16, 16))
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,13 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
             sys.stdout.write(f"\n{line}\n")
 
     return say
+
+
+@pytest.fixture(scope="session")
+def mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Needs disks of the test's own."""
+    place = tmp_path_factory.mktemp("mounts")
+    try:
+        aside(lambda: small_disk(place / "disk", 65536).name, place / "report")
+    except (OSError, AssertionError, AttributeError) as error:
+        pytest.skip(f"mounts of one's own are not permitted here: {str(error).strip().splitlines()[-1]}")

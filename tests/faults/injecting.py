@@ -16,86 +16,90 @@ from zoo.files import writing
 CHANGING = ("mkdir", "rmdir", "rename", "replace", "unlink", "remove", "chmod", "link", "symlink", "truncate")
 """What changes a folder. Opening, writing, flushing and closing a file are looked at besides."""
 
+Act = Callable[[str, Any], None]
+"""Gets the kind of a call and the path or the handle that it is for."""
+
+
+def nothing(kind: str, target: Any) -> None:
+    """What most calls meet."""
+
 
 @dataclass
 class Faults:
-    """Counts the calls and acts at one of them."""
+    """Acts before or after each call that changes the disk, and keeps what they were."""
 
-    act: Callable[[str, Any], None]
-    """Gets the kind of the call that is about to happen and the path or the handle that it is for."""
+    before: Act = nothing
+    after: Act = nothing
     calls: list[str] = field(default_factory=list)
-    after: Callable[[str, Any], None] = lambda kind, target: None
-    """The same when the call has happened."""
 
-    def about_to(self, kind: str, target: Any) -> None:
-        self.calls.append(f"{kind} {Path(str(target)).name if isinstance(target, (str, Path)) else target}")
-        self.act(kind, target)
+    def around(self, kind: str, target: Any, call: Callable[[], Any]) -> Any:
+        self.calls.append(f"{kind} {Path(os.fsdecode(target)).name if not isinstance(target, int) else target}")
+        self.before(kind, target)
+        result = call()
+        self.after(kind, target)
+        return result
+
+    def watched(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of the system that passes by these faults; opening passes where it makes a file."""
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            if kind == "open" and not (arguments[1] if len(arguments) > 1 else named["flags"]) & os.O_CREAT:
+                return original(*arguments, **named)
+            return self.around(kind, arguments[0], lambda: original(*arguments, **named))
+
+        return call
 
 
-@contextmanager
-def injected(faults: Faults) -> Iterator[Faults]:
-    """Let every call that changes the disk pass by these faults, for the body."""
+class Writing(io.FileIO):
+    """A file whose writes reach the disk one by one."""
 
-    class Writing(io.FileIO):
-        """A file whose writes reach the disk one by one."""
+    faults: Faults
 
-        def write(self, content: Any) -> int:
-            faults.about_to("write", self.name)
-            done = super().write(content)
-            faults.after("write", self.name)
-            return done or 0
+    def write(self, content: Any) -> int:
+        return int(self.faults.around("write", self.name, lambda: io.FileIO.write(self, content)))
 
-        def close(self) -> None:
-            if self.closed:
-                return
-            try:
-                faults.about_to("close", self.name)
-            finally:
-                # As in the system itself, a handle is gone even where closing it fails.
-                super().close()
-            faults.after("close", self.name)
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            self.faults.before("close", self.name)
+        finally:
+            # As in the system itself, a handle is gone even where closing it fails.
+            super().close()
+        self.faults.after("close", self.name)
 
-    plain_open = io.open
+
+def opener(faults: Faults) -> Callable[..., Any]:
+    """`open`, with the files that are written to passing by these faults."""
+    plain = io.open
 
     def opening(file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, *rest: Any, **more: Any) -> Any:
         if not set("wax+") & set(mode):
-            return plain_open(file, mode, buffering, encoding, *rest, **more)
-        if not isinstance(file, int):
-            faults.about_to("open", file)
-        raw = Writing(file, mode.replace("b", "").replace("t", ""), closefd=more.get("closefd", True))
-        if not isinstance(file, int):
-            faults.after("open", file)
+            return plain(file, mode, buffering, encoding, *rest, **more)
+
+        def make() -> Writing:
+            return Writing(file, mode.replace("b", "").replace("t", ""), closefd=more.get("closefd", True))
+
+        raw = make() if isinstance(file, int) else faults.around("open", file, make)
+        raw.faults = faults
         if not buffering:
             return raw
         kind: Any = io.BufferedRandom if "+" in mode else io.BufferedWriter
         return kind(raw) if "b" in mode else io.TextIOWrapper(kind(raw), encoding=encoding)
 
-    def watched(kind: str) -> Any:
-        original = getattr(os, kind)
+    return opening
 
-        def call(*arguments: Any, **named: Any) -> Any:
-            if kind == "open" and not (arguments[1] if len(arguments) > 1 else named["flags"]) & os.O_CREAT:
-                return original(*arguments, **named)
-            faults.about_to(kind, arguments[0])
-            result = original(*arguments, **named)
-            faults.after(kind, arguments[0])
-            return result
 
-        return call
-
-    plain_exchange = writing._exchange
-
-    def exchanging(one: Path, other: Path) -> bool:
-        faults.about_to("exchange", other)
-        done = plain_exchange(one, other)
-        faults.after("exchange", other)
-        return done
-
+@contextmanager
+def injected(faults: Faults) -> Iterator[Faults]:
+    """Let every call that changes the disk pass by these faults, for the body."""
+    kinds = (*CHANGING, "fsync", "open", "write")
+    opening = opener(faults)
     with (
-        mock.patch.multiple(os, **{kind: watched(kind) for kind in (*CHANGING, "fsync", "open", "write", "close")}),
+        mock.patch.multiple(os, **{kind: faults.watched(kind, getattr(os, kind)) for kind in kinds}),
         mock.patch.object(io, "open", opening),
         mock.patch.object(builtins, "open", opening),
-        mock.patch.object(writing, "_exchange", exchanging),
+        mock.patch.object(writing, "_exchange", faults.watched("exchange", writing._exchange)),
     ):
         yield faults
 
@@ -110,17 +114,28 @@ def kill_at(number: int, *, after: bool = False) -> Faults:
         if seen == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return Faults(lambda kind, target: None, after=strike) if after else Faults(strike)
+    return Faults(after=strike) if after else Faults(strike)
 
 
-def fail_at(number: int, code: int, *, lasting: bool = False) -> Faults:
-    """Faults that let a call fail, counted from 1; where they last, so does everything that needs space after it."""
-    seen = 0
+@dataclass
+class Failing(Faults):
+    """Faults that let the call of this number fail, counted from 1; where they last, so does what needs space after."""
 
-    def strike(kind: str, target: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == number or (lasting and seen > number and kind in ("write", "fsync", "mkdir", "open")):
-            raise OSError(code, os.strerror(code), target if isinstance(target, str) else None)
+    number: int = 1
+    code: int = 0
+    lasting: bool = False
+    kinds: frozenset[str] = frozenset({"open", "write", "fsync", "close", "rename", "replace", "mkdir", "exchange"})
+    """The calls that can fail."""
+    struck: list[str] = field(default_factory=list)
 
-    return Faults(strike)
+    def __post_init__(self) -> None:
+        self.seen = 0
+        self.before = self._strike
+
+    def _strike(self, kind: str, target: Any) -> None:
+        if kind not in self.kinds:
+            return
+        self.seen += 1
+        if self.seen == self.number or (self.lasting and self.seen > self.number and kind in ("write", "fsync")):
+            self.struck.append(f"{kind} {target}")
+            raise OSError(self.code, os.strerror(self.code))

@@ -1,4 +1,4 @@
-"""The rig: a run whose saves take a measurable time, processes that can be killed, and the unbroken run to compare with."""
+"""The rig: a run whose saves take a moment, processes that can be killed, and the unbroken run to compare with."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import zoo
 from tests.finetuning.conftest import Listener, Tiny, rows_of
@@ -24,7 +24,7 @@ from zoo.checkpoint.writing import Snapshot
 from zoo.errors import ZooError
 from zoo.finetuning import saving
 
-HEAVY = "own:tests-heavy"
+HEAVY, GROWING = "own:tests-heavy", "own:tests-growing"
 NUMBERS = 500_000
 """What the model carries along beside its weights: two megabytes, so that kills meet a save in its middle."""
 CONTENTS = ("model.safetensors", "delta.safetensors", "training.safetensors", "config.json")
@@ -51,6 +51,17 @@ class Heavy(Tiny):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("ballast", torch.arange(NUMBERS, dtype=torch.float32))
+
+
+class Growing(Tiny):
+    """The tiny model with as many numbers that are trained, so that the optimizer has more to keep when they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ballast = nn.Parameter(torch.arange(NUMBERS, dtype=torch.float32))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return super().forward(pictures) + 0 * self.ballast.sum()
 
 
 def finetune(pictures: Path, out: Path, name: str | None = "run", **given: Any) -> zoo.Run:

@@ -7,8 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +157,6 @@ class Child:
 
     folder: Path
     pid: int = 0
-    _files: list[int] = field(default_factory=list)
 
     @property
     def log(self) -> Path:
@@ -218,17 +216,6 @@ class Child:
         began = float(self.clock.read_text(encoding="utf-8")) if self.clock.exists() else -float("inf")
         text = self.log.read_text(encoding="utf-8") if self.log.exists() else ""
         return Ended(os.waitstatus_to_exitcode(status), text, ended - began)
-
-
-@contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute with another value for the body."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 def finetune_arguments(data: Path, out: Path, name: str, *more: object) -> list[str]:

@@ -125,7 +125,7 @@ def test_no_more_is_lost_than_was_asked_for(imgs: Path, tmp_path: Path, step: in
 def test_a_checkpoint_within_the_epoch_comes_by_the_clock(
     imgs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(range(0, 10_000))
+    clock = iter(range(10_000))
     monkeypatch.setattr(journal.time, "monotonic", lambda: float(next(clock)))
     heard = Listener()
     zoo.finetune(**tiny(imgs, tmp_path, save_every="2s"), reporter=heard)

@@ -29,8 +29,10 @@ class Member:
     """One file of an archive."""
 
     name: str
+    header: int
+    """Where its own header begins in the archive."""
     start: int
-    """Where its bytes begin in the archive."""
+    """Where its bytes begin."""
     size: int
     compressed: bool = False
 
@@ -64,7 +66,7 @@ def members_of(stream: BinaryIO, size: int, *, only_stored: bool = True) -> Mapp
         found[member.name] = member
     if place != length:
         raise Forged("its directory is longer than its members")
-    _check_apart(found, start)
+    _check_apart(found)
     return _below_one_folder(found)
 
 
@@ -116,7 +118,7 @@ def _entry(stream: BinaryIO, directory: bytes, place: int, limit: int) -> tuple[
     start = _start_of(stream, header, raw, limit)
     if start + packed > limit:
         raise Forged(f"its member {printable(name)[:80]} is larger than the file")
-    return Member(name, start, packed, method != _STORED), after
+    return Member(name, header, start, packed, method != _STORED), after
 
 
 def _widened(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, int]:
@@ -158,15 +160,13 @@ def _checked_name(raw: bytes) -> str:
     return name
 
 
-def _check_apart(found: Mapping[str, Member], limit: int) -> None:
+def _check_apart(found: Mapping[str, Member]) -> None:
     """No two members may share bytes; then their sizes together are no more than the file's."""
     at = 0
-    for member in sorted(found.values(), key=lambda each: each.start):
-        if member.start < at:
+    for member in sorted(found.values(), key=lambda each: each.header):
+        if member.header < at:
             raise Forged(f"its member {printable(member.name)[:80]} shares its bytes with another")
         at = member.start + member.size
-    if at > limit:
-        raise Forged("its members are larger than the file")
 
 
 def _below_one_folder(found: Mapping[str, Member]) -> Mapping[str, Member]:

@@ -66,6 +66,10 @@ class Claims(Machine):
                 return self._storage(kind, key, count)
             case ("storage", Global() as kind, str(key), str(), int(count), (str(view), int(start), int(length))):
                 return self._view(self._storage(kind, key, count), view, start, length)
+            case ("module", Global() as kind, *_):
+                # Whole models of old name their classes this way, with their source beside them.
+                self._wrong("names a class with its source")
+                return kind
         return self._wrong("names a storage in a form that torch does not write")
 
     def _storage(self, kind: Global, key: str, count: int) -> Any:

@@ -40,6 +40,7 @@ _INSTEAD: Mapping[Kind, str] = {
     "program": "where you trust it, take its weights out: torch.save(torch.export.load(FILE).state_dict, NEW)",
     "pickle": "give a state dict that torch.save or safetensors wrote",
 }
+_OWN_TYPES = ("__torch__.", "torch.jit._pickle.")
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -56,7 +57,8 @@ class Examined:
     @property
     def foreign(self) -> list[str]:
         """What reading it as a pickle would import beside what weights need; TorchScript's own types are none."""
-        return [name for name in self.claims.foreign if not name.startswith("__torch__.")]
+        own = _OWN_TYPES if self.kind == "torchscript" else ()
+        return [name for name in self.claims.foreign if not name.startswith(own)]
 
 
 def read_pickled(path: Path) -> Any:
@@ -133,7 +135,7 @@ def _examine_archive(stream: BinaryIO, size: int) -> Examined:
             raise Forged(f"its member {packed[:80]} is compressed, which torch never does")
     claims = Claims(io.BytesIO(_bytes_of(stream, pickle)), size)
     found = Examined(kind, claims, members=members)
-    with _guilt_first(claims):
+    with _guilt_first(found):
         if pickle is not None and not pickle.compressed:
             found.value = claims.run()
         if kind == "archive":
@@ -142,12 +144,13 @@ def _examine_archive(stream: BinaryIO, size: int) -> Examined:
 
 
 @contextlib.contextmanager
-def _guilt_first(claims: Claims) -> Iterator[None]:
-    """Say nothing of damage to a file that wants to run code: who wants that is told instead."""
+def _guilt_first(found: Examined) -> Iterator[None]:
+    """Say nothing of damage to a file whose pickle is refused anyway: the reason for that is told instead."""
     try:
         yield
     except (Forged, Malformed):
-        if not claims.foreign:
+        # Any bytes can begin like a pickle; who takes them for one needs more than an odd opcode.
+        if not found.foreign and (found.kind == "pickle" or not found.claims.faults):
             raise
 
 
@@ -170,12 +173,12 @@ def _examine_stream(stream: BinaryIO, size: int) -> Examined:
     """Five pickles, then each storage's count and its bytes."""
     stream.seek(0)
     claims = Claims(stream, size)
-    found = Examined("stream", claims)
-    with _guilt_first(claims):
+    found = Examined("pickle", claims)
+    with _guilt_first(found):
         found.value = claims.run()
         if found.value != _MAGIC:
-            found.kind = "pickle"
             return found
+        found.kind = "stream"
         if claims.run() != _PROTOCOL:
             raise Forged("its format has another number")
         claims.run()
@@ -211,7 +214,7 @@ def _examine_tar(stream: BinaryIO, size: int) -> Examined:
             break
         if header.name == "pickle" and header.size <= size - at - 512:
             found = Examined("tar", Claims(io.BytesIO(stream.read(header.size)), size))
-            with _guilt_first(found.claims):
+            with _guilt_first(found):
                 found.value = found.claims.run()
             return found
         at += 512 + -(-header.size // 512) * 512

@@ -1,6 +1,7 @@
 """How commands print: tables on a terminal, plain lines in a pipe, one object for programs."""
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -8,10 +9,24 @@ from rich.console import Console
 from rich.table import Table
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console that is as wide as the terminal; what goes into a pipe or a file is never folded."""
+class _Lasting(Console):
+    """A console whose reader may go: what is printed is lost then, what is done goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more."""
+        self.quiet = True
+        stream = sys.stderr if self.stderr else sys.stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def console(*, stderr: bool = False, lasting: bool = False) -> Console:
+    """A console that is as wide as the terminal; what goes into a pipe or a file is never folded.
+
+    A `lasting` one is for work of hours, which must not end because the reader of a pipe does.
+    """
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 10_000, highlight=False)
+    kind = _Lasting if lasting else Console
+    return kind(stderr=stderr, width=None if stream.isatty() else 10_000, highlight=False)
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:

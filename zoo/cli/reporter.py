@@ -21,7 +21,7 @@ class Printer(Reporter):
 
     def __init__(self, *, quiet: bool = False, aside: bool = False) -> None:
         self.quiet = quiet
-        self.console: Console = console(stderr=aside)
+        self.console: Console = console(stderr=aside, lasting=True)
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print a line, unless the run is to be quiet."""

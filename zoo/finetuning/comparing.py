@@ -81,3 +81,8 @@ def refuse(called: str, changes: Sequence[Change], allow: Sequence[str], details
         way = f"put back what was there, or go on with what is there now: --allow {words}"
     count = "one thing is" if len(refused) == 1 else f"{len(refused)} things are"
     raise CheckpointError(f"{called} is not resumed: {count} not as before.", *rows, *details, way)
+
+
+def machine_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what another machine than the one of a checkpoint may compute other bits; what it did not note is left."""
+    return [f"{key} was {saved[key]}, is {value}" for key, value in now.items() if key in saved and saved[key] != value]

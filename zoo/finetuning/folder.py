@@ -1,6 +1,7 @@
 """A run's folder: made under a name that nobody has, locked while the run goes on, replaced only by a better one."""
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,22 @@ def write_recipe(plan: Plan) -> None:
     """Write the resolved recipe, which repeats the run."""
     command = f"zoo finetune --recipe {plan.folder / RECIPE}"
     files.write_text(plan.folder / RECIPE, to_toml(plan.recipe, command))
+
+
+def default_name(model: str, root: Path) -> str:
+    """What a run is called unless it is named: its model, without the owner on a hub, and its data.
+
+    >>> default_name("hf:google/vit-base-patch16-224", Path("/data/my pictures"))
+    'vit-base-patch16-224-my-pictures'
+    """
+    source, _, name = model.partition(":")
+    short = Path(name).name if source == "hf" else name
+    return re.sub(r"[^\w.+-]+", "-", f"{short}-{root.name}").strip("-.")
+
+
+def is_numbered(name: str, first: str) -> bool:
+    """Whether a name is one of those that `next_free` gives after the first: NAME, NAME-2, NAME-3, …"""
+    return name == first or (name.startswith(f"{first}-") and name.removeprefix(f"{first}-").isdecimal())
 
 
 def next_free(folder: Path) -> Path:

@@ -1,7 +1,6 @@
 """Everything before the first step: settings, pictures, model, policy, places; nothing is written yet."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from zoo.data.folders import Dataset, find_dataset, to_json
 from zoo.data.listing import Facts
 from zoo.data.pictures import require_readable
 from zoo.errors import StorageError, UsageError
-from zoo.finetuning.folder import next_free
+from zoo.finetuning.folder import default_name, next_free
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.table import Row, rows_of
@@ -58,7 +57,7 @@ def prepare(
     tables = tables_of(built, recipe, order)
     size = checkpoint_size(built, recipe, order)
     base = base_of(spec_of(built), built.state_dict()) if recipe.save == "delta" else None
-    folder = out / (name or _default_name(spec_of(built), dataset.root))
+    folder = out / (name or default_name(spec_of(built).full_name, dataset.root.resolve()))
     if name is None and not overwrite:
         taken, folder = folder, next_free(folder)
         if folder != taken:
@@ -210,11 +209,6 @@ def _weights_text(recipe: Recipe, spec: ModelSpec) -> str:
     # A file that happens to be called like a set was not meant by `default`.
     named = recipe.weights == "default" and spec.source not in ("hf", "own") and spec.weights is not None
     return str(spec.weights) if named else weights_text(spec)
-
-
-def _default_name(spec: ModelSpec, root: Path) -> str:
-    model = Path(spec.name).name if spec.source == "hf" else spec.name
-    return re.sub(r"[^\w.+-]+", "-", f"{model}-{root.resolve().name}").strip("-.")
 
 
 def _check_out(out: Path) -> None:

@@ -18,7 +18,7 @@ from zoo.errors import CheckpointError, UsageError
 from zoo.finetuning import comparing
 from zoo.finetuning.comparing import Change
 from zoo.finetuning.finishing import finished_run, run_to_its_end
-from zoo.finetuning.folder import DATA, RECIPE, write_recipe
+from zoo.finetuning.folder import DATA, RECIPE, default_name, is_numbered, write_recipe
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.position import Position, position_of
@@ -119,14 +119,18 @@ def go_on(
 
 
 def find_run(recipe: Recipe, out: Path, name: str | None) -> Path | None:
-    """The run that a recipe would make, if it was begun already: the one of that name, or the newest of its
-    model and data."""
+    """The run that a recipe would make, if it was begun already: the newest of the name that is given, or that
+    model and data give."""
     if name is not None:
         return out / name if (out / name / RECIPE).is_file() else None
     if recipe.model is None or recipe.data is None:
         raise UsageError("--resume needs the model and the data of its run.", "or: zoo resume RUN")
     root = Path(recipe.data).expanduser().resolve()
-    found = [place.parent for place in out.glob(f"*/{RECIPE}") if _is_of(recipes.find(str(place)), recipe.model, root)]
+    found = [
+        place.parent
+        for place in out.glob(f"*/{RECIPE}")
+        if _is_of(place.parent, recipes.find(str(place)), recipe.model, root)
+    ]
     return max(found, key=lambda folder: (folder / DATA).stat().st_mtime_ns, default=None)
 
 
@@ -148,8 +152,11 @@ def like(run: Path, recipe: Recipe) -> Recipe:
     )
 
 
-def _is_of(run: Recipe, model: str, root: Path) -> bool:
-    return run.model is not None and run.data is not None and _same_model(run.model, model) and Path(run.data) == root
+def _is_of(folder: Path, run: Recipe, model: str, root: Path) -> bool:
+    """Whether a run is of this model and data, under the name that it got from them."""
+    if run.model is None or run.data is None or not _same_model(run.model, model) or Path(run.data) != root:
+        return False
+    return is_numbered(folder.name, default_name(run.model, root))
 
 
 def _same_model(full: str, text: str) -> bool:
@@ -287,7 +294,6 @@ def _tell_differences(state: Mapping[str, Any], plan: Plan, reporter: Reporter) 
     saved = state["machine"]
     if isinstance(saved.get("threads"), int) and saved["threads"] > 0:
         torch.set_num_threads(saved["threads"])
-    now = machine(plan.device)
-    changed = [f"{key} was {saved.get(key)}, is {value}" for key, value in now.items() if saved.get(key) != value]
+    changed = comparing.machine_differences(saved, machine(plan.device, plan.spec.source))
     if changed:
         reporter.note(f"not bit-exact: {'; '.join(changed)}")

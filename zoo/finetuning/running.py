@@ -217,7 +217,7 @@ class Runner:
             epoch=self.at.epoch,
             metrics=metrics,
             progress=self.at.to_values(),
-            machine=machine(plan.device),
+            machine=machine(plan.device, plan.spec.source),
             settings={"recipe": to_values(plan.recipe), "data": plan.fingerprint},
             whole=plan.recipe.save == "full",
             base=plan.base,

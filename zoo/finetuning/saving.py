@@ -1,12 +1,14 @@
 """Checkpoints written beside the training: one at a time, the old ones removed when the new one is complete."""
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from zoo import files
-from zoo.checkpoint import reading, writing
+from zoo.checkpoint import writing
 from zoo.checkpoint.writing import Saved, Snapshot
+from zoo.errors import StorageError
 from zoo.recipe import kept
 
 LARGE = 32_000_000
@@ -20,6 +22,7 @@ class Saver:
         self.run = run
         self.keep_best, self.every = kept(keep)
         self.done = done
+        self._identity = _identity(run)
         self._thread: threading.Thread | None = None
         self._saved: Saved | None = None
         self._error: BaseException | None = None
@@ -66,18 +69,49 @@ class Saver:
             self._error = error
 
     def _write(self, name: str, snapshot: Snapshot) -> Saved:
+        if _identity(self.run) != self._identity:
+            raise StorageError(
+                f"{self.run} is gone: it was moved or removed while the run was writing there.",
+                "if it was moved, go on where it lies now: zoo resume RUN",
+            )
+        if (self.run / name).exists() and not (self.run / name / files.MANIFEST).is_file():
+            # It was a checkpoint once, as all of that name are here, and is none without its manifest.
+            files.remove_folder(self.run / name)
         saved = writing.write(self.run / name, snapshot)
-        self._prune()
+        self._prune(name, snapshot.training.values["progress"]["best_epoch"])
         return saved
 
-    def _prune(self) -> None:
-        """Remove the checkpoints that `keep` does not name; the newest always stays, since resuming needs it."""
-        found = reading.checkpoints_of(self.run)
-        stay = {found[-1].folder}
-        best = reading.best_of(self.run)
-        if best and self.keep_best:
-            stay.add(best)
-        for each in found:
-            epoch, step = each.position
-            if each.folder not in stay and not (step == 0 and self.is_regular(epoch)):
-                files.remove_folder(each.folder)
+    def _prune(self, newest: str, best: int | None) -> None:
+        """Remove the checkpoints before the newest that `keep` does not name.
+
+        Names tell which: what is inside may be damaged. One that is later than the newest is, since the run
+        went on from before it, and must not stand in for the newest.
+        """
+        now = _position(newest)
+        assert now is not None
+        for folder in self.run.glob("epoch-*"):
+            at = _position(folder.name)
+            if at is None or at >= now:
+                continue
+            epoch, step = at
+            stays = step == 0 and (self.is_regular(epoch) or (self.keep_best and epoch == best))
+            if not stays:
+                files.remove_folder(folder)
+
+
+def _position(name: str) -> tuple[int, int] | None:
+    """The complete epochs and the steps of the next one of a checkpoint with this name."""
+    found = re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?", name)
+    if found is None:
+        return None
+    epoch, step = found.groups()
+    return (int(epoch), 0) if step is None else (int(epoch) - 1, int(step))
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What stays the same of a folder whatever is done with its name."""
+    try:
+        facts = folder.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino

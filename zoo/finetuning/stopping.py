@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: the first one after the step at hand and a checkpoint, a second one at once."""
+"""Signals that ask a run to end after the step at hand and a checkpoint; a second Ctrl-C ends it at once."""
 
 import signal
 import threading
@@ -35,9 +35,10 @@ class Stop:
 
         def ask(number: int, frame: FrameType | None) -> None:
             # Only this: a handler that prints can land in the middle of another print.
-            self.signal = number
-            for each in taken:
-                signal.signal(each, leave)
+            self.signal = self.signal or number
+            # A service manager may send two kinds at once, and a wrapper the same one twice; only a person at the
+            # keyboard means more by a second one.
+            signal.signal(signal.SIGINT, leave)
 
         def leave(number: int, frame: FrameType | None) -> None:
             signal.signal(number, _at_once(number, before[number]))

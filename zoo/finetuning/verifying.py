@@ -13,6 +13,7 @@ from zoo.checkpoint.weights import read_tensors
 from zoo.checkpoint.writing import TENSORS, Snapshot
 from zoo.data.folders import from_json
 from zoo.errors import CheckpointError, Stopped
+from zoo.finetuning.comparing import machine_differences
 from zoo.finetuning.folder import DATA, RECIPE
 from zoo.finetuning.journal import NUMERICS, Journal
 from zoo.finetuning.plan import Plan
@@ -91,7 +92,7 @@ def verify_newest(folder: Path, newest: Path, model: nn.Module | None) -> str:
     try:
         Runner(plan, Reporter(), _Rehearsal(plan, newest.name), position, state).run()
     except _Reached as reached:
-        _compare(reached.snapshot, newest, target, machine(plan.device))
+        _compare(reached.snapshot, newest, target, machine(plan.device, plan.spec.source))
     start = earlier.name if earlier else "the start"
     return f"verified: {steps:,} steps from {start} to {newest.name} give the same bits again"
 
@@ -133,8 +134,7 @@ def _compare(snapshot: Snapshot, checkpoint: Path, training: dict[str, Any], her
         *([f"{len(optimizer)} tensors of the optimizer"] if optimizer else []),
         *(["the rows of metrics.csv"] if rows else []),
     ]
-    saved = training["machine"]
-    other = [f"{key} was {saved.get(key)}, is {value}" for key, value in here.items() if saved.get(key) != value]
+    other = machine_differences(training["machine"], here)
     raise CheckpointError(
         f"{checkpoint} is not what its run gives when it is repeated: {' and '.join(what)} differ.",
         f"the machine is another one: {'; '.join(other)}"

@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -78,14 +79,20 @@ def _device(text: str) -> torch.device:
     return torch.device(text)
 
 
-def machine(device: Device) -> dict[str, Any]:
-    """What a run's numbers depend on beside its settings."""
+LIBRARIES = {"torchvision": ("torchvision",), "timm": ("torchvision", "timm"), "hf": ("torchvision", "transformers")}
+"""Of whose versions a run's numbers may depend, by the source of its model; torchvision prepares every picture."""
+
+
+def machine(device: Device, source: str) -> dict[str, Any]:
+    """What the numbers of a run with a model of some source depend on, beside its settings."""
     name = torch.cuda.get_device_name(device.device) if device.device.type == "cuda" else device.device.type
     return {
         "torch": torch.__version__,
         "device": name,
         "precision": str(device.amp or torch.float32),
         "threads": torch.get_num_threads(),
+        "processes": 1,
+        **{library: version(library) for library in ("pillow", *LIBRARIES.get(source, ("torchvision",)))},
     }
 
 
