@@ -14,6 +14,7 @@ from torch import nn
 
 from zoo import recipe as recipes
 from zoo.errors import UsageError
+from zoo.finetuning.finding import find_run, like
 from zoo.finetuning.finishing import run_to_its_end
 from zoo.finetuning.folder import cleared, opened, replaced
 from zoo.finetuning.journal import Journal
@@ -23,7 +24,7 @@ from zoo.finetuning.preparing import prepare
 from zoo.finetuning.rehearsing import Estimate as Estimate
 from zoo.finetuning.rehearsing import rehearse as rehearse
 from zoo.finetuning.reporting import Reporter
-from zoo.finetuning.resuming import find_run, go_on, like
+from zoo.finetuning.resuming import go_on
 from zoo.finetuning.resuming import resume as resume
 from zoo.finetuning.running import Runner
 from zoo.recipe import Recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo import files
 from zoo.checkpoint import reading
-from zoo.errors import UsageError
+from zoo.errors import StorageError, UsageError
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
 from zoo.recipe import to_toml
@@ -65,7 +65,8 @@ def is_numbered(name: str, first: str) -> bool:
 def next_free(folder: Path) -> Path:
     """The folder, or the first of -2, -3, … that does not exist."""
     candidate, number = folder, 1
-    while candidate.exists():
+    # A link that points nowhere does not exist, and has the name all the same.
+    while candidate.exists() or candidate.is_symlink():
         number += 1
         candidate = folder.with_name(f"{folder.name}-{number}")
     return candidate
@@ -90,9 +91,7 @@ def replaced(folder: Path) -> Iterator[None]:
     aside = folder.with_name(f".{folder.name}.replaced")
     if aside.exists() and not reading.checkpoints_of(folder):
         # A process was killed in here before its run had a checkpoint: the old one is still the better one.
-        with files.explained(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
+        _put_back(aside, folder)
     if not folder.exists():
         yield
         return
@@ -106,8 +105,15 @@ def replaced(folder: Path) -> Iterator[None]:
         if reading.checkpoints_of(folder):
             shutil.rmtree(aside, ignore_errors=True)
         else:
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
+            with contextlib.suppress(StorageError):
+                _put_back(aside, folder)
+
+
+def _put_back(aside: Path, folder: Path) -> None:
+    """Give an old run its name again; raises StorageError when another process has begun one there meanwhile."""
+    with files.locked(folder) if folder.exists() else contextlib.nullcontext(), files.explained(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
 
 
 def last_and_best(run: Path) -> tuple[Path, Path]:
