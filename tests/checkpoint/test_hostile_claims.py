@@ -37,7 +37,7 @@ CLAIMS: dict[str, tuple[Code, str]] = {
     "a negative storage": (storage("0", -4), "in a form that torch does not write"),
     "a storage of a tensor's class": (storage("0", 4, "torch.Tensor"), "in a form that torch does not write"),
     "a storage without a size": (Code(value(("storage", name("torch.FloatStorage"), "0", "cpu")) + b"Q"), "in a form"),
-    "a class in the place of a storage": (Code(value(("module", name("torch.Size"), "a", "b")) + b"Q"), "names a class"),
+    "a class in the place of a storage": (Code(value(("module", name("torch.Size"), "a", "b")) + b"Q"), "names a"),
     "two sizes of a storage": (value([storage("0", 4), storage("0", 2)]), "two sizes of one storage"),
     "a view outside of its storage": (storage("0", 4, "torch.FloatStorage", ("v", 2, 3)), "outside of it"),
     "a view under a storage's name": (storage("0", 4, "torch.FloatStorage", ("0", 0, 4)), "two storages of one name"),

@@ -89,7 +89,8 @@ def _print_checkpoint(found: dict[str, Any]) -> None:
     for name, size in found["files"].items():
         _line("file", f"{name} ({megabytes(size)})")
     if found["rebuild"]:
-        _say("without zoo, in this folder:")
+        where = "in a folder that zoo export makes of this one" if found["base"] else "in this folder"
+        _say(f"without zoo, {where}:")
         for text in found["rebuild"]:
             _say(f"  {text}")
 
