@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.checkpoint import reading
 from zoo.data.folders import find_labelled
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
 from zoo.errors import CheckpointError
 from zoo.names import listed
 from zoo.registry import find_spec
-from zoo.sources.checkpoints import load_checkpoint
+from zoo.sources.checkpoints import load_checkpoint, located
 from zoo.training.devices import default_workers, pick
 from zoo.training.loop import evaluate as run_evaluation
 from zoo.training.metrics import ClassFigures, Tally
@@ -65,7 +64,7 @@ def evaluate(
 
     Raises CheckpointError for a checkpoint that cannot be used, DataError for pictures that cannot.
     """
-    place = Path(checkpoint) if Path(checkpoint).is_file() else reading.checkpoint_at(checkpoint)
+    place = located(checkpoint)
     model = load_checkpoint(place, base=base, trust=trust)
     spec = find_spec(model)
     if spec is None:

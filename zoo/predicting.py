@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 
-from zoo.checkpoint import reading
 from zoo.data.folders import Picture, pictures_of
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
 from zoo.errors import CheckpointError, UsageError
 from zoo.registry import find_spec
-from zoo.sources.checkpoints import load_checkpoint
+from zoo.sources.checkpoints import load_checkpoint, located
 from zoo.training.devices import default_workers, pick
 from zoo.training.loop import logits_of, to_device
 
@@ -66,7 +65,7 @@ def predict(
     """
     if top < 1:
         raise UsageError(f"top is {top}; it must be 1 or more.")
-    place = Path(checkpoint) if Path(checkpoint).is_file() else reading.checkpoint_at(checkpoint)
+    place = located(checkpoint)
     given = [pictures] if isinstance(pictures, str | Path) else pictures
     paths = pictures_of(str(each) for each in given)
     require_readable(paths)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.checkpoint import archives
+from zoo.checkpoint.foreign import archives
 from zoo.checkpoint.weights import read_weights
 
 from .forging import archive, pickled, storage, tensor, value

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import zoo
-from zoo.checkpoint.headers import LONGEST, read_header
+from zoo.checkpoint.foreign.headers import LONGEST, read_header
 from zoo.checkpoint.weights import read_tensors, read_weights
 
 READERS = (read_weights, read_tensors, read_header)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.checkpoint import describing
+from zoo.checkpoint.foreign import describing
 from zoo.checkpoint.weights import read_weights
 
 from .forging import FORMS, MAGIC, PROTOCOL, Code, call, name, pickled, tensor, value
@@ -212,6 +212,7 @@ BROKEN = {
     "no mark": b"\x80\x02t.",
     "a text longer than the file": b"\x80\x02X\xff\xff\xff\x7fabc.",
     "a text of a wrong code": b"\x80\x02X\x02\x00\x00\x00\xff\xfe.",
+    "an odd backslash": b"\x80\x02ccollections\nOrdered\\sDict\n.",
     "a key without a value": b"\x80\x02}(Nu.",
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.checkpoint.pickled import examine
+from zoo.checkpoint.foreign.pickled import examine
 from zoo.checkpoint.weights import read_weights
 
 

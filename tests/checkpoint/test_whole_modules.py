@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.checkpoint.modules import read_module
+from zoo.checkpoint.foreign.modules import read_module
 from zoo.checkpoint.weights import read_weights
 
 from .conftest import Payload

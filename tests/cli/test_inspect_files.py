@@ -154,6 +154,14 @@ def test_texts_of_files_cannot_move_the_cursor(zoo_command: Command, tmp_path: P
     assert (found["keys"][0], found["metadata"]["note"]) == (EVIL, EVIL), "for a program they are what they are"
 
 
+def test_numbers_that_json_does_not_know_are_left_out(zoo_command: Command, tmp_path: Path) -> None:
+    odd = {"best": float("nan"), "worst": float("inf"), "seed": 1 << 20_000, "epoch": 3}
+    torch.save({**odd, "state_dict": STATE}, tmp_path / "w.pth", pickle_protocol=2)
+    done = zoo_command("inspect", tmp_path / "w.pth", "--json")
+    assert json.loads(done.out, parse_constant=pytest.fail)["metadata"] == {"epoch": 3}
+    assert zoo_command("inspect", tmp_path / "w.pth").code == 0
+
+
 def test_class_names_cannot_move_the_cursor(zoo_command: Command, tmp_path: Path) -> None:
     checkpoint = zoo.save_checkpoint(tmp_path / "epoch-0001", zoo.load("squeezenet1_1", [EVIL[:5], "b"], weights=None))
     shown = zoo_command("inspect", checkpoint.folder).out

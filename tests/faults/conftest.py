@@ -8,13 +8,14 @@ import pytest
 
 import zoo
 from tests.conftest import write_pictures
-from tests.faults.rig import GROWING, HEAVY, Growing, Heavy, Unbroken, unbroken
+from tests.faults.rig import GROWING, HEAVY, SLIM, Growing, Heavy, Unbroken, unbroken
 from tests.faults.spaces import aside, small_disk
+from tests.finetuning.conftest import Tiny
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _registered() -> None:
-    for name, model in ((HEAVY, Heavy), (GROWING, Growing)):
+    for name, model in ((HEAVY, Heavy), (GROWING, Growing), (SLIM, Tiny)):
         zoo.register(name.partition(":")[2], model, head_path="fc", input_size=(16, 16))
 
 

@@ -24,7 +24,7 @@ from zoo.checkpoint.writing import Snapshot
 from zoo.errors import ZooError
 from zoo.finetuning import saving
 
-HEAVY, GROWING = "own:tests-heavy", "own:tests-growing"
+HEAVY, GROWING, SLIM = "own:tests-heavy", "own:tests-growing", "own:tests-slim"
 NUMBERS = 500_000
 """What the model carries along beside its weights: two megabytes, so that kills meet a save in its middle."""
 CONTENTS = ("model.safetensors", "delta.safetensors", "training.safetensors", "config.json")

@@ -2,105 +2,34 @@
 
 import shutil
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 import zoo
-from tests.faults.checks import goes_on, loads, survey
+from tests.faults.checks import goes_on, survey
 from tests.faults.conftest import Tell
 from tests.faults.injecting import injected, kill_at
-from tests.faults.rig import Unbroken, contents, forked, hidden, unbroken
+from tests.faults.killing import Replaced, at_every_call, kill_saves
+from tests.faults.rig import Unbroken, forked, hidden, unbroken
 from zoo import files
 from zoo.files import writing
-from zoo.finetuning.saving import Saver
-
-
-@dataclass
-class Replaced:
-    """A checkpoint of somebody's own that is saved over."""
-
-    target: Path
-    spare: Path
-    new: torch.nn.Module
-    legal: list[str]
-
-    def prepare(self) -> None:
-        shutil.rmtree(self.target.parent, ignore_errors=True)
-        shutil.copytree(self.spare, self.target)
-
-    def save(self) -> None:
-        zoo.save_checkpoint(self.target, self.new)
-
-    def wrong(self) -> list[str]:
-        if found := loads(self.target):
-            return found
-        return [] if contents(self.target)["model.safetensors"] in self.legal else ["a mixture"]
 
 
 @pytest.fixture
 def replaced(control: Unbroken, tmp_path: Path) -> Replaced:
-    old, new = (zoo.load_checkpoint(control.stages / name / name) for name in control.names[-2:])
-    zoo.save_checkpoint(tmp_path / "spare", old)
-    legal = [control.legal[name]["model.safetensors"] for name in control.names[-2:]]
-    return Replaced(tmp_path / "mine" / "model", tmp_path / "spare", new, legal)
+    return Replaced.of(control, tmp_path)
 
 
-EVERYWHERE = [pytest.param(1, marks=pytest.mark.slow), 7]
-"""After each how many kills the run goes on to its end, which takes longest."""
+WHEN = [
+    pytest.param(False, 9, id="before each call"),
+    pytest.param(False, 1, id="before each call, gone on each time", marks=pytest.mark.slow),
+    pytest.param(True, 1, id="after each call, gone on each time", marks=pytest.mark.slow),
+]
+"""When the kill comes, and after each how many of them the run goes on to its end, which takes longest."""
 
 
-def at_every_call(
-    work: Callable[[], Any],
-    prepare: Callable[[int], Any],
-    check: Callable[[int], list[str]],
-    place: Path,
-    *,
-    after: bool,
-) -> tuple[int, list[str]]:
-    """Kill some work at its first call, at its second, and so on until it ends by itself."""
-    wrong: list[str] = []
-    for number in range(1, 10_000):
-        prepare(number)
-
-        def attempt(number: int = number) -> None:
-            with injected(kill_at(number, after=after)):
-                work()
-
-        end = forked(attempt, place / "report")
-        if not end.killed:
-            assert end.code == 0, end.result
-            return number - 1, wrong
-        wrong += [f"call {number}: {each}" for each in check(number)]
-    raise AssertionError("the work never ends")
-
-
-def kill_saves(
-    control: Unbroken, place: Path, saved: int, *, keep: str = "best,last", resume_each: int = 7, after: bool = False
-) -> tuple[int, list[str]]:
-    """Kill the save after the first `saved` ones of a run at each of its calls; old ones go at its end."""
-    before, (name, snapshot) = control.names[saved - 1], control.snapshots[saved]
-    run = place / "run"
-
-    def prepare(_: int) -> None:
-        shutil.rmtree(run, ignore_errors=True)
-        control.after(before, run)
-
-    def check(number: int) -> list[str]:
-        wrong = survey(run, control, promised=[before])
-        return wrong if number % resume_each else wrong + goes_on(run, control)
-
-    return at_every_call(
-        lambda: Saver(run, keep, lambda _: None).save(name, snapshot), prepare, check, place, after=after
-    )
-
-
-@pytest.mark.parametrize("resume_each", EVERYWHERE)
-@pytest.mark.parametrize("after", [False, True], ids=["before each call", "after each call"])
+@pytest.mark.parametrize(("after", "resume_each"), WHEN)
 @pytest.mark.parametrize("saved", [4, 8], ids=["the best goes", "the last goes"])
 def test_killed_at_any_call_of_a_save(
     control: Unbroken, tmp_path: Path, saved: int, after: bool, resume_each: int, tell: Tell

@@ -2,58 +2,16 @@
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import zoo
-from tests.faults.checks import goes_on, survey
 from tests.faults.conftest import Tell
+from tests.faults.killing import Kills, kill_runs
 from tests.faults.rig import Unbroken, contents, finetune, hidden, killed_after, unbroken
 from zoo import files
-from zoo.finetuning import saving
-
-
-@dataclass
-class Kills:
-    """How often a kill fell where, and what was wrong afterwards."""
-
-    inside: int = 0
-    outside: int = 0
-    wrong: list[str] = field(default_factory=list)
-
-    def count(self, folder: Path) -> None:
-        if hidden(folder):
-            self.inside += 1
-        else:
-            self.outside += 1
-
-    def __str__(self) -> str:
-        return f"{self.inside} kills inside a save, {self.outside} outside, {len(self.wrong)} failures"
-
-
-def kill_runs(control: Unbroken, place: Path, trials: int, *, background: bool = False, seed: int = 0) -> Kills:
-    """Kill a run so often, each time at another moment, and let it go on."""
-    chance, kills, attempt = random.Random(seed), Kills(), 0
-    while kills.inside + kills.outside < trials:
-        attempt += 1
-        out = place / str(attempt)
-
-        def work(out: Path = out) -> None:
-            if background:
-                saving.LARGE = 0
-            control.start(out)
-
-        after = chance.uniform(0, 0.9 * control.seconds)
-        if not killed_after(after, work, place / "report", sign=out / "run" / "run.toml").killed:
-            continue
-        kills.count(out)
-        kills.wrong += [
-            f"kill {attempt}: {each}" for each in (*survey(out / "run", control), *goes_on(out / "run", control))
-        ]
-    return kills
 
 
 def kinds(pictures: Path, place: Path) -> dict[str, dict[str, Any]]:

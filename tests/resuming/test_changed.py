@@ -17,8 +17,17 @@ import zoo
 from tests.checkpoint.conftest import changed as forged
 from tests.conftest import Command
 from tests.finetuning.conftest import Listener, rows_of, same_weights
-from tests.resuming.conftest import TINY, VIT, contents, finetune_arguments, run_stopped, tiny, unlike
-from zoo.errors import CheckpointError, UsageError
+from tests.resuming.conftest import (
+    TINY,
+    VIT,
+    contents,
+    finetune_arguments,
+    run_stopped,
+    stopped,
+    tiny,
+    unlike,
+)
+from zoo.errors import Stopped, UsageError
 from zoo.finetuning.plan import Plan
 from zoo.training import loop
 
@@ -106,7 +115,6 @@ CASES = [
     Case("dropout", None, "0.3", "–", lambda plan, _: drops(plan) == 0.2),
     Case("augment", "none", "standard", "none", ANY),
     Case("img-size", 32, "24", "32", lambda plan, _: plan.spec.preprocessing.size == (32, 32)),
-    Case("img-size", None, "24", "–", lambda plan, _: plan.spec.preprocessing.size == (16, 16)),
     Case("freeze", "none", "norm.*", "none", dotted("norm.weight")),
     Case("unfreeze", "norm.bias", "–", "norm.bias", dotted("norm.bias")),
     Case("sched", "constant", "cosine", "constant", lambda _, run: float(last_row(run)["lr"]) == 0.01),
@@ -315,21 +323,38 @@ def test_a_model_that_cannot_take_another_size_says_so(
     if error is None:
         assert zoo.resume(run).epochs == 3
         return
+    before = contents(run)
     with pytest.raises(error, match="cannot take pictures of 48 × 48"):
         zoo.resume(run, allow=["img-size"])
+    assert contents(run) == before
 
 
-def test_fewer_epochs_in_the_first_stage_still_end_with_a_checkpoint(imgs: Path, tmp_path: Path) -> None:
-    """The last epoch of the run is saved whatever the stages' epochs were when it began."""
-    run = run_stopped(given(imgs, tmp_path, **{**STAGES, "epochs": 5, "keep": "last"}), at_step=5)
+def test_an_input_size_that_was_taken_out_is_asked_for(run: Path, zoo_command: Command) -> None:
+    """The model of a checkpoint knows the size that it was trained with, and no other one."""
+    set_in_recipe(run, img_size=None)
+    before = contents(run)
+    result = zoo_command("resume", run)
+    assert result.code == 4
+    assert_table(result.err, "img-size", "24", "–")
+    result = zoo_command("resume", run, "--allow", "img-size")
+    assert result.code == 2
+    assert "which size" in result.err
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("where", [{"at_epoch": 2}, {"at_step": 5}, {"at_step": 8}], ids=["end", "within", "after"])
+def test_fewer_epochs_than_a_stage_has_done_are_refused(imgs: Path, tmp_path: Path, where: dict[str, int]) -> None:
+    run = run_stopped(given(imgs, tmp_path, **{**STAGES, "epochs": 5, "keep": "last"}), **where)
     text = (run / "run.toml").read_text(encoding="utf-8")
     assert "epochs = 2" in text
     (run / "run.toml").write_text(text.replace("epochs = 2", "epochs = 1"), encoding="utf-8")
-    try:
-        resumed = zoo.resume(run, allow=["epochs"])
-    except CheckpointError:
-        return
-    assert resumed.last.name == f"epoch-{len(rows_of(run)):04d}"
+    before = contents(run)
+    with pytest.raises(UsageError, match="epochs than are done"):
+        zoo.resume(run, allow=["epochs"])
+    assert contents(run) == before
+    (run / "run.toml").write_text(text.replace("epochs = 3", "epochs = 4"), encoding="utf-8")
+    resumed = zoo.resume(run, allow=["epochs"])
+    assert (resumed.epochs, resumed.last.name, len(rows_of(run))) == (6, "epoch-0006", 6)
 
 
 def test_a_word_that_is_no_key_is_told(run: Path, zoo_command: Command) -> None:
@@ -357,13 +382,33 @@ def test_the_same_command_begins_where_there_is_nothing_and_goes_on_where_there_
 def test_of_several_runs_the_newest_of_that_model_and_data_goes_on(imgs: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(imgs, tmp_path / "other"))
     out = tmp_path / "runs"
-    for name in ("old", "new"):
-        run_stopped(given(imgs, out, name), at_step=2)
-    for name, more in (("another-model", {"model": VIT, "img_size": None}), ("another-data", {"data": other})):
-        run_stopped({**given(imgs, out, name), **more}, at_step=2)
-    resumed = zoo.finetune(**given(imgs, out, None), resume=True)  # type: ignore[arg-type]
-    assert resumed.folder == out / "new"
-    assert len(list(out.iterdir())) == 4
+
+    def begin(**more: Any) -> None:
+        with pytest.raises(Stopped):
+            zoo.finetune(**{**given(imgs, out), "name": None, **more}, reporter=stopped(at_step=2))
+
+    begin()
+    begin()
+    for more in ({"model": VIT, "img_size": None}, {"data": other}, {"name": "named"}):
+        begin(**more)
+    before = {path.name: contents(path) for path in out.iterdir()}
+    resumed = zoo.finetune(**{**given(imgs, out), "name": None}, resume=True)
+    assert resumed.folder.name == "resuming-tiny-imgs-2"
+    now = {path.name: contents(path) for path in out.iterdir()}
+    assert now.keys() == before.keys()
+    assert [name for name in now if now[name] != before[name]] == ["resuming-tiny-imgs-2"]
+
+
+def test_a_run_that_was_killed_before_it_wrote_its_list_of_pictures_begins_again(imgs: Path, tmp_path: Path) -> None:
+    usual = {**given(imgs, tmp_path), "name": None}
+    with pytest.raises(Stopped):
+        zoo.finetune(**usual, reporter=stopped(at_step=2))
+    (run,) = tmp_path.iterdir()
+    shutil.rmtree(run / "epoch-0001-step-0002")
+    (run / "data.json").unlink()
+    heard = Listener()
+    assert zoo.finetune(**usual, resume=True, reporter=heard).folder == run
+    assert any("begins again" in note for note in heard.notes)
 
 
 @pytest.mark.parametrize(("flag", "value", "now"), [("--lr", "0.05", "0.05"), ("--seed", "4", "4"), ("-b", "5", "5")])
@@ -377,7 +422,8 @@ def test_the_same_command_with_another_flag_is_refused(
     assert result.code == 4
     assert f"→ {now}" in result.err
     assert contents(run) == before
-    key = {"-b": "batch-size"}.get(flag, flag[2:])
+    # The rate of the backbone goes with that of the head.
+    key = {"-b": "batch-size", "--lr": "lr,backbone-lr"}.get(flag, flag[2:])
     assert zoo_command(*arguments, "--allow", key).code == 0
 
 
@@ -432,11 +478,17 @@ def test_a_finished_run_says_so_and_ends_well(imgs: Path, tmp_path: Path, zoo_co
     assert contents(run) == before
 
 
+@pytest.mark.parametrize("more", [[], ["--verify"]], ids=["plain", "verified"])
 def test_the_same_pictures_in_another_place_give_the_same_run(
-    imgs: Path, run: Path, unbroken: Path, tmp_path: Path, zoo_command: Command
+    mine: tuple[Path, Path], unbroken: Path, tmp_path: Path, zoo_command: Command, more: list[str]
 ) -> None:
-    elsewhere = Path(shutil.copytree(imgs, tmp_path / "elsewhere", copy_function=shutil.copyfile))
-    result = zoo_command("resume", run, "--data", elsewhere, "--verify")
+    run, pictures = mine
+    elsewhere = Path(shutil.copytree(pictures, tmp_path / "elsewhere", copy_function=shutil.copyfile))
+    shutil.rmtree(pictures)
+    result = zoo_command("resume", run)
+    assert result.code == 3
+    assert "--data" in result.err
+    result = zoo_command("resume", run, "--data", elsewhere, *more)
     assert result.code == 0, result.err
     assert same_weights(run / "epoch-0003", unbroken / "epoch-0003")
     assert rows_of(run) == rows_of(unbroken)
@@ -486,7 +538,7 @@ def test_removed_pictures_are_told_and_with_a_word_the_rest_goes_on(
     resumed = zoo.resume(run, allow=["data"], reporter=heard)
     assert heard.plan is not None
     assert len(heard.plan.dataset.train) == 6
-    assert [row for row in listed["val"]] == json.loads((run / "data.json").read_text(encoding="utf-8"))["val"]
+    assert listed["val"] == json.loads((run / "data.json").read_text(encoding="utf-8"))["val"]
     assert kept in {str(each.path.relative_to(pictures)) for each in heard.plan.dataset.train}
     assert resumed.epochs == 3
     shutil.rmtree(resumed.last)

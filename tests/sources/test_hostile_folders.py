@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import zoo
-from zoo.checkpoint import folders
+from zoo.checkpoint.foreign import folders
 from zoo.sources import hf
 
 State = dict[str, Tensor]

@@ -161,6 +161,16 @@ def test_the_prefix_that_fits_most_is_chosen_and_the_rest_is_told(tmp_path: Path
     assert report(loaded).endswith("prefix student.net. taken off")
 
 
+def test_a_part_of_the_same_names_and_other_shapes_is_passed_over(tmp_path: Path) -> None:
+    small = ResNet20()
+    twice = {name: torch.cat([each, each]) if each.dim() else each for name, each in small.state_dict().items()}
+    wide = {f"big.{name}": each for name, each in twice.items()}
+    torch.save(wide | {f"net.{name}": each for name, each in small.state_dict().items()}, tmp_path / "w.pth")
+    loaded = given(tmp_path / "w.pth")
+    assert same(loaded, small.state_dict())
+    assert report(loaded).endswith("prefix net. taken off")
+
+
 def test_of_two_that_fit_alike_the_first_is_taken_and_the_other_told(tmp_path: Path) -> None:
     one, two = ResNet20(), ResNet20()
     torch.save({f"{part}.{name}": each for part, model in (("net", one), ("net_slow", two))

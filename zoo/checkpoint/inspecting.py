@@ -6,7 +6,7 @@ from typing import Any
 
 from zoo import files
 from zoo.checkpoint import reading
-from zoo.checkpoint.headers import read_header
+from zoo.checkpoint.foreign.headers import read_header
 from zoo.checkpoint.writing import DELTA, WEIGHTS
 
 

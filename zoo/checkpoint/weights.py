@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from zoo.checkpoint.headers import read_header
-from zoo.checkpoint.pickled import read_pickled
-from zoo.checkpoint.wrappings import AVERAGES, Found, unwrap, without_wrappers
+from zoo.checkpoint.foreign.headers import read_header
+from zoo.checkpoint.foreign.pickled import opened, read_pickled
+from zoo.checkpoint.foreign.wrappings import AVERAGES, Found, unwrap, without_wrappers
 from zoo.errors import CheckpointError
 from zoo.names import is_under, listed, printable
 
@@ -60,7 +60,7 @@ def is_safetensors(path: Path) -> bool:
     """Whether a file is to be read as safetensors: by its name, or because it begins like one."""
     if path.suffix == ".safetensors":
         return True
-    with path.open("rb") as file:
+    with opened(path) as file:
         start = file.read(10)
     return start[6:9] == b"\0\0{" and not start.startswith((b"PK", b"\x80"))
 
@@ -87,7 +87,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is no safetensors file or is damaged: {error}.") from error
+        raise CheckpointError(f"{path} is no safetensors file or is damaged: {printable(str(error))}.") from error
 
 
 def _described(loaded: object) -> str:

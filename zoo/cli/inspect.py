@@ -30,7 +30,8 @@ def inspect(
 
     Nothing is executed, and no tensor of a foreign file is read.
     """
-    from zoo.checkpoint import describing, folders, inspecting
+    from zoo.checkpoint import inspecting
+    from zoo.checkpoint.foreign import describing, folders
     from zoo.cli.output import print_json
 
     show: Callable[[dict[str, Any]], None] = _print_file

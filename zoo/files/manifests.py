@@ -24,13 +24,10 @@ def manifest_of(files: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any] 
 def is_complete(folder: Path) -> bool:
     """Whether a folder has a manifest and every file of it in the right size; reads no content."""
     try:
-        manifest = read_manifest(folder)
+        listed = read_manifest(folder)["files"]
+        return all((folder / name).stat().st_size == facts["size"] for name, facts in listed.items())
     except (OSError, ValueError):
         return False
-    return all(
-        (folder / name).is_file() and (folder / name).stat().st_size == facts["size"]
-        for name, facts in manifest["files"].items()
-    )
 
 
 def damaged(folder: Path) -> list[str]:
@@ -54,7 +51,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     version = manifest.get("format")
     if version != MANIFEST_VERSION:
         raise ValueError(f"{folder / MANIFEST} has format {version!r}; this zoo reads {MANIFEST_VERSION}")
-    if not isinstance(manifest.get("base"), dict | None):
+    if not isinstance(manifest.get("base", ""), dict | None):
         raise ValueError(f"{folder / MANIFEST} has a bad base")
     for name, facts in manifest["files"].items():
         if Path(name).name != name or name == ".." or not isinstance(facts, dict) or {"sha256", "size"} - facts.keys():

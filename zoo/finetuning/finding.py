@@ -23,7 +23,9 @@ def find_run(recipe: Recipe, out: Path, name: str | None) -> Path | None:
         for place in out.glob(f"*/{RECIPE}")
         if _is_of(place.parent, recipes.find(str(place)), recipe.model, root)
     ]
-    return max(found, key=lambda folder: (folder / DATA).stat().st_mtime_ns, default=None)
+    # A run that was killed at once has no list of data yet.
+    begun = {run: run / DATA if (run / DATA).is_file() else run / RECIPE for run in found}
+    return max(found, key=lambda run: begun[run].stat().st_mtime_ns, default=None)
 
 
 def like(run: Path, recipe: Recipe) -> Recipe:

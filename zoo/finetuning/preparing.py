@@ -53,7 +53,7 @@ def prepare(
     dataset = find_dataset(Path(recipe.data).expanduser(), classes=_classes_of(recipe), seed=recipe.seed)
     built = with_head(recipe, dataset, model, offline=offline)
     adjust(built, recipe)
-    order = _observed(built, recipe)
+    order = observed(built)
     tables = tables_of(built, recipe, order)
     size = checkpoint_size(built, recipe, order)
     base = base_of(spec_of(built), built.state_dict()) if recipe.save == "delta" else None
@@ -184,7 +184,7 @@ def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offl
     return model
 
 
-def _observed(model: nn.Module, recipe: Recipe) -> RunningOrder:
+def observed(model: nn.Module) -> RunningOrder:
     """The running order at the input size, which also shows whether the model can take that size."""
     try:
         return freezing.observe(model)

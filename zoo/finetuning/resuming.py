@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo import files, freezing
+from zoo import files
 from zoo import recipe as recipes
 from zoo.checkpoint import reading
-from zoo.data.fingerprint import Changes, changes, remaining
+from zoo.data.fingerprint import Changes, changes, fingerprint, remaining
 from zoo.data.folders import Dataset, from_json, to_json
 from zoo.data.listing import parse
-from zoo.errors import CheckpointError, UsageError
+from zoo.errors import CheckpointError, DataError, UsageError
 from zoo.finetuning import comparing
 from zoo.finetuning.comparing import Change
 from zoo.finetuning.finishing import finished_run, run_to_its_end
@@ -22,7 +22,7 @@ from zoo.finetuning.folder import DATA, RECIPE, write_recipe
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.position import Position, position_of
-from zoo.finetuning.preparing import adjust, check_pictures, check_space, checkpoint_size, tables_of
+from zoo.finetuning.preparing import adjust, check_pictures, check_space, checkpoint_size, observed, tables_of
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Runner
 from zoo.finetuning.verifying import verify_newest
@@ -96,7 +96,7 @@ def go_on(
         position = position_of(state, newest)
         if verify:
             with random_state_kept():
-                reporter.note(verify_newest(folder, newest, model))
+                reporter.note(verify_newest(folder, newest, model, Path(recipe.data) if recipe.data else None))
         before = state.get("settings", {}).get("recipe", {})
         longer = epochs is not None and epochs != recipe.epochs
         if epochs is not None:
@@ -107,7 +107,8 @@ def go_on(
             reporter.finished(finished)
             return finished
         with random_state_kept():
-            plan = _plan_again(folder, recipe, newest, model, before, allow, reporter)
+            told = {**state.get("settings", {}), "recipe": before}
+            plan = _plan_again(folder, recipe, newest, model, told, allow, reporter)
         reporter.note(f"going on from {newest.name}")
         _tell_differences(state, plan, reporter)
         _fit_position(position, before, recipe, plan)
@@ -157,30 +158,38 @@ def _plan_again(
     recipe: Recipe,
     checkpoint: Path,
     model: nn.Module | None,
-    before: Mapping[str, Any],
+    told: Mapping[str, Any],
     allow: Sequence[str],
     reporter: Reporter,
 ) -> Plan:
-    """The plan of a run that exists: its own data and the model of its checkpoint."""
+    """The plan of a run that exists: its own data and the model of its checkpoint, which was `told` its settings."""
+    before = told["recipe"]
     listing = reading.read_json(folder / DATA)
     recorded = parse(listing, str(folder / DATA)).root
     root = Path(recipe.data) if recipe.data else recorded
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}.", "say where the pictures lie now: --data FOLDER")
     found = _data_changes(listing, root, folder, thorough=root != recorded)
     differing = comparing.recipe_changes(before, recipe) if before else []
     if found:
         differing.append(Change("data", "as listed", str(found)))
+    elif told.get("data", fingerprint(listing)) != fingerprint(listing):
+        differing.append(Change("data", "as trained on", f"another {DATA}"))
     comparing.refuse(str(folder), differing, allow, found.lines() if "data" not in allow else ())
     for each in differing:
         reporter.note(f"changed: {each}")
     model = load_checkpoint(checkpoint, model)
     _check_classes(model, listing, folder)
+    if recipe.img_size is None and before.get("img-size") is not None:
+        raise UsageError(f"{folder / RECIPE} has no img-size any more.", "write there which size it shall be")
     adjust(model, recipe)
-    dataset, listing = _dataset(listing, root, found, folder, recipe, reporter)
     device = pick(recipe.device, recipe.amp)
-    order = freezing.observe(model)
+    order = observed(model)
     spec = spec_of(model)
     size = checkpoint_size(model, recipe, order)
     check_space(folder, size)
+    # The first thing that is written, after all that may be refused.
+    dataset, listing = _dataset(listing, root, found, folder, recipe, reporter)
     return Plan(
         recipe=dataclasses.replace(recipe, data=str(root)),
         model=model,
@@ -236,7 +245,18 @@ def _check_classes(model: nn.Module, listing: Mapping[str, Any], folder: Path) -
 
 
 def _fit_position(position: Position, before: Mapping[str, Any], recipe: Recipe, plan: Plan) -> None:
-    """With another batch size an epoch goes on at the step that comes nearest, some pictures being seen twice."""
+    """With another batch size an epoch goes on at the step that comes nearest, some pictures being seen twice.
+
+    Raises UsageError when the stages no longer have the epochs that are done.
+    """
+    done = position.stage_epoch + (position.step_in_epoch > 0)
+    earlier = sum(stage.epochs for stage in recipe.stages[: position.stage])
+    if done > recipe.stages[position.stage].epochs or earlier != position.epoch - position.stage_epoch:
+        raise UsageError(
+            f"the stages have fewer or more epochs than are done: the run is in epoch {done} of its"
+            f" stage {position.stage + 1}, after {position.epoch - position.stage_epoch} of the stages before.",
+            f"leave these as they were in {plan.folder / RECIPE}",
+        )
     size = before.get("batch-size", recipe.batch_size)
     if size != recipe.batch_size:
         position.step_in_epoch = min(plan.steps, position.step_in_epoch * size // recipe.batch_size)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -121,24 +122,30 @@ class Runner:
             stage_step=at.stage_epoch * len(train) + at.step_in_epoch,
         )
         label = f"epoch {at.epoch + 1}/{plan.recipe.epochs}"
-        with self.reporter.progress(label, len(train) - at.step_in_epoch) as advance, self._naming_pictures(train):
-            for loss in steps:
+        with self.reporter.progress(label, len(train) - at.step_in_epoch) as advance:
+            for loss in self._watched(steps, train):
                 at.step += 1
                 at.step_in_epoch += 1
                 advance(f"loss {loss:.3f}")
-                if self.stop:
-                    self._stop(trainer)
-                if self.journal.wants_step(at, last=at.step_in_epoch == len(train)):
-                    self._save(trainer, {})
+                # What is found now, when it would be saved, comes from the step that is just done.
+                with self._naming_pictures(train, replace(at, step=at.step - 1, step_in_epoch=at.step_in_epoch - 1)):
+                    if self.stop:
+                        self._stop(trainer)
+                    if self.journal.wants_step(at, last=at.step_in_epoch == len(train)):
+                        self._save(trainer, {})
         return tally
 
+    def _watched(self, steps: Iterator[float], train: Loader) -> Iterator[float]:
+        """The losses of the steps; the pictures of one whose numbers go wrong are written down."""
+        with self._naming_pictures(train, self.at):
+            yield from steps
+
     @contextmanager
-    def _naming_pictures(self, train: Loader) -> Iterator[None]:
-        """Write down which pictures a step had whose numbers went wrong."""
+    def _naming_pictures(self, train: Loader, at: Position) -> Iterator[None]:
+        """Write down which pictures the step at a position had, when its numbers go wrong."""
         try:
             yield
         except NumericsError as error:
-            at = self.at
             where = self.journal.numerics(at, error.message, train.paths(at.epoch, at.step_in_epoch))
             raise NumericsError(error.message, *error.hints, f"the pictures of that step: {where}") from error
 
@@ -227,7 +234,8 @@ class Runner:
             name for name, tensor in snapshot.state.items() if name not in frozen and not tensor.isfinite().all()
         ]
         if spoiled:
-            loop.require_finite(trainer, float("nan"), f"{spoiled[0]} holds", self.at.step)
+            largest = float(snapshot.state[spoiled[0]].abs().max())
+            loop.require_finite(trainer, largest, f"{spoiled[0]} holds", self.at.step - 1)
         return snapshot
 
     def _rescue(self, trainer: loop.Trainer, error: Exception) -> None:

@@ -68,8 +68,10 @@ class _Rehearsal(Journal):
         return self.plan.folder / NUMERICS
 
 
-def verify_newest(folder: Path, newest: Path, model: nn.Module | None) -> str:
+def verify_newest(folder: Path, newest: Path, model: nn.Module | None, data: Path | None = None) -> str:
     """Train from the checkpoint before the newest one, or from the start, up to it; say that all is the same.
+
+    `data` is where the pictures lie now.
 
     Raises CheckpointError that names what differs.
     """
@@ -82,7 +84,7 @@ def verify_newest(folder: Path, newest: Path, model: nn.Module | None) -> str:
             " from then on is left to start from.",
             "--keep every:1 keeps them",
         )
-    plan = _plan(folder, earlier, model)
+    plan = _plan(folder, earlier, model, data)
     state = reading.read_training(earlier) if earlier else None
     position = position_of(state, earlier) if state and earlier else Position()
     steps = goal.step - position.step
@@ -110,10 +112,10 @@ def _before(folder: Path, goal: Position) -> Path | None:
     return None
 
 
-def _plan(folder: Path, checkpoint: Path | None, model: nn.Module | None) -> Plan:
+def _plan(folder: Path, checkpoint: Path | None, model: nn.Module | None, data: Path | None) -> Plan:
     recipe = recipes.find(str(folder / RECIPE))
     listing = reading.read_json(folder / DATA)
-    dataset = from_json(listing, str(folder / DATA))
+    dataset = from_json(listing, str(folder / DATA), data)
     built = load_checkpoint(checkpoint, model) if checkpoint else with_head(recipe, dataset, model, offline=False)
     adjust(built, recipe)
     device = pick(recipe.device, recipe.amp)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zoo import files
 from zoo.checkpoint.delta import Base, digest
+from zoo.checkpoint.foreign.folders import is_transformers, weight_files
 from zoo.checkpoint.reading import checkpoint_at
 from zoo.errors import CheckpointError, StorageError, UsageError, ZooError
 from zoo.names import is_under
@@ -70,6 +71,8 @@ def checked(facts: Mapping[str, Any], spec: ModelSpec, checkpoint: Path, given: 
 
 def _files_of(spec: ModelSpec, weights: str, *, offline: bool) -> Sequence[Path]:
     path = Path(weights).expanduser()
+    if is_transformers(path):
+        return weight_files(path)
     if path.is_dir():
         # A manifest names the hash of every file beside it, and of a base in turn.
         return [checkpoint_at(path) / files.MANIFEST]
@@ -83,7 +86,7 @@ def _files_of(spec: ModelSpec, weights: str, *, offline: bool) -> Sequence[Path]
         case "timm":
             return [timm.locate(timm.tag_of(spec.name, weights), offline=offline)]
         case "hf":
-            return hf.weight_files(hf.folder_of(spec.name, offline=offline))
+            return weight_files(hf.folder_of(spec.name, offline=offline))
         case _:
             raise UsageError(f"{spec.full_name} has no file of weights.")
 

@@ -15,7 +15,7 @@ from zoo import files, freezing
 from zoo.checkpoint import reading, writing
 from zoo.checkpoint.config import Config
 from zoo.checkpoint.delta import Base
-from zoo.checkpoint.modules import read_module
+from zoo.checkpoint.foreign.modules import read_module
 from zoo.checkpoint.state import Stateful, optimizer_state
 from zoo.checkpoint.writing import Saved, Snapshot
 from zoo.errors import CheckpointError
@@ -135,10 +135,10 @@ def load_checkpoint(
 
     Raises CheckpointError when the checkpoint is absent, damaged, or does not fit, or a pickle is not trusted.
     """
-    if Path(folder).is_file():
+    place = located(folder)
+    if place.is_file():
         given = [each for each in (model, optimizer, scheduler, scaler, base) if each is not None]
-        return _whole_model(Path(folder), trust, alone=not given)
-    place = reading.checkpoint_at(folder)
+        return _whole_model(place, trust, alone=not given)
     reading.verify(place)
     config = reading.read_config(place)
     if model is None:
@@ -157,6 +157,15 @@ def load_checkpoint(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"the training state of {place} cannot be put back: {error}.") from error
     return model.eval()
+
+
+def located(path: str | Path) -> Path:
+    """The checkpoint that a path means, a run's best one, or the file of a whole model.
+
+    Raises CheckpointError when it is none of them.
+    """
+    path = Path(path).expanduser()
+    return path if path.is_file() and path.suffix in (".pt", ".pth") else reading.checkpoint_at(path)
 
 
 def _whole_model(path: Path, trust: str | None, *, alone: bool) -> nn.Module:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from zoo.checkpoint import folders
+from zoo.checkpoint.foreign import folders
+from zoo.checkpoint.foreign.wrappings import Found, without_prefix
 from zoo.checkpoint.weights import note_of, read_wrapped
-from zoo.checkpoint.wrappings import Found, without_prefix
 from zoo.registry import ModelSpec, Preprocessing
 from zoo.sources import hf, torchvision
 from zoo.sources.building import without_auxiliary

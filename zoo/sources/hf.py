@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.checkpoint import folders
+from zoo.checkpoint.foreign import folders
 from zoo.errors import CheckpointError, UsageError
 from zoo.names import is_under
 from zoo.registry import Preprocessing
@@ -50,11 +50,6 @@ def folder_of(name: str, *, offline: bool) -> Path:
             "give a folder that save_pretrained wrote, or a hub name like hf:google/vit-base-patch16-224",
         )
     return folder
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files with the weights of a folder, in the order of their names."""
-    return folders.weight_files(folder)
 
 
 def configuration_of(name: str, *, offline: bool) -> dict[str, Any]:

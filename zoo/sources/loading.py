@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from zoo import head as heads
 from zoo import surgery
-from zoo.checkpoint import folders, reading
+from zoo.checkpoint import reading
 from zoo.checkpoint.delta import joined
+from zoo.checkpoint.foreign import folders
 from zoo.checkpoint.weights import SUFFIXES, load_matching, read_tensors
 from zoo.checkpoint.writing import DELTA, WEIGHTS
 from zoo.errors import CheckpointError, UsageError, ZooError

@@ -74,8 +74,8 @@ class Machine:
                 _STEPS[opcode.name](self, argument)
         except Malformed:
             raise
-        # Bytes that are no pickle fail in every way that reading them can.
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        # Bytes that are no pickle fail in every way that reading them can; an odd backslash is a mere warning.
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, Warning) as error:
             raise Malformed(f"its pickle cannot be followed ({str(error)[:60] or type(error).__name__})") from error
         raise Malformed("its pickle has no end")
 

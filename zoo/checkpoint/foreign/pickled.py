@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, Literal, cast
 
 import torch
 
-from zoo.checkpoint import archives
-from zoo.checkpoint.archives import Forged, Member
-from zoo.checkpoint.claims import Claims
-from zoo.checkpoint.pickles import Malformed
-from zoo.checkpoint.standins import STAND_INS
+from zoo.checkpoint.foreign import archives
+from zoo.checkpoint.foreign.archives import Forged, Member
+from zoo.checkpoint.foreign.claims import Claims
+from zoo.checkpoint.foreign.pickles import Malformed
+from zoo.checkpoint.foreign.standins import STAND_INS
 from zoo.errors import CheckpointError
 from zoo.names import listed
 

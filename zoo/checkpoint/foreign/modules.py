@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from zoo.checkpoint.archives import Forged
-from zoo.checkpoint.pickled import Examined, examine, opened, unreadable
-from zoo.checkpoint.pickles import Malformed
+from zoo.checkpoint.foreign.archives import Forged
+from zoo.checkpoint.foreign.pickled import Examined, examine, opened, unreadable
+from zoo.checkpoint.foreign.pickles import Malformed
 from zoo.errors import CheckpointError
 from zoo.names import listed
 

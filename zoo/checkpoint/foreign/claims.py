@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from zoo.checkpoint import standins
-from zoo.checkpoint.pickles import Dict, Global, Machine, Made
+from zoo.checkpoint.foreign import standins
+from zoo.checkpoint.foreign.pickles import Dict, Global, Machine, Made
 from zoo.names import printable
 
 _LARGEST = 2**60

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from zoo import registry
-from zoo.checkpoint import folders
-from zoo.checkpoint.claims import Claim
-from zoo.checkpoint.headers import read_header
-from zoo.checkpoint.pickled import WHAT, Examined, examine_path, opened
-from zoo.checkpoint.pickles import Dict, Global, Made
+from zoo.checkpoint.foreign import folders
+from zoo.checkpoint.foreign.claims import Claim
+from zoo.checkpoint.foreign.headers import read_header
+from zoo.checkpoint.foreign.pickled import WHAT, Examined, examine_path, opened
+from zoo.checkpoint.foreign.pickles import Dict, Global, Made
+from zoo.checkpoint.foreign.wrappings import unwrap
 from zoo.checkpoint.weights import is_safetensors
-from zoo.checkpoint.wrappings import unwrap
 from zoo.errors import CheckpointError
 
 _DEEPEST = 4
+_LARGEST = 2**60
 _CONFIGURED = ("model_type", "architecture", "num_classes", "image_size", "dtype", "torch_dtype")
 _TRUST = "load it only where you know who made it and have its sha256 from them: --trust-pickle SHA256"
 _ASK = "ask its author for a .safetensors file or a plain state dict"
@@ -86,8 +87,7 @@ def _of_pickle(path: Path, found: Examined) -> dict[str, Any]:
     inside = unwrap(plain, lambda value: isinstance(value, Claim))
     made = _maker(found.value)
     tensors = inside.state or {f"{place}": each for place, each in enumerate(found.claims.tensors)}
-    # JSON has no word for what is no number.
-    scalars = {key: value for key, value in top.items() if isinstance(value, str | int | float) and value == value}
+    scalars = {key: value for key, value in top.items() if _is_short(value)}
     reason = _reason(found)
     return {
         "kind": "module" if made and found.foreign and found.kind in ("archive", "stream") else found.kind,
@@ -132,7 +132,17 @@ _PROGRAM_TYPES = (
 
 
 def _edges(sizes: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
-    return tuple(int(each["as_int"]) for each in sizes)
+    edges = tuple(int(each["as_int"]) for each in sizes)
+    if any(edge < 0 for edge in edges) or math.prod(edges) >= _LARGEST:
+        raise ValueError("no sizes")
+    return edges
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value is a text or a number that JSON can say."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) < _LARGEST)
 
 
 def _shapes_of(path: Path) -> dict[str, Shaped]:
