@@ -11,8 +11,6 @@ from zoo import files
 from zoo.checkpoint import reading
 from zoo.errors import CheckpointError, ZooError
 
-SUMMARY = "summary.txt"
-
 
 def told(run: Path) -> list[str]:
     """The checkpoints that the run's log calls complete."""
@@ -72,7 +70,7 @@ def goes_on(run: Path, control: Unbroken, **given: Any) -> list[str]:
             wrong.append(f"{one.name} of the resumed run is not {other.name} of the unbroken one")
     if rows_of(run) != control.rows:
         wrong.append("the rows of metrics.csv are others")
-    ours, theirs = ({path.name for path in place.iterdir()} - {SUMMARY} for place in (run, control.run.folder))
+    ours, theirs = ({path.name for path in place.iterdir()} for place in (run, control.run.folder))
     # A kill after the last save may leave the checkpoint that was to go, which is as good as any.
     if theirs - ours or ours - theirs - control.legal.keys():
         wrong.append(f"the run's folder holds other things: {sorted(ours ^ theirs)}")

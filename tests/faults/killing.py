@@ -67,6 +67,8 @@ def kill_runs(
             f"kill {attempt}: {each}" for each in (*survey(out / "run", control), *goes_on(out / "run", control))
         ]
         shutil.rmtree(out, ignore_errors=True)
+        if kills.wrong and broken is not intact:
+            break
     return kills
 
 
@@ -79,7 +81,10 @@ def at_every_call(
     after: bool = False,
     broken: Callable[[], Any] = intact,
 ) -> tuple[int, list[str]]:
-    """Kill some work at its first call, at its second, and so on until it ends by itself."""
+    """Kill some work at its first call, at its second, and so on until it ends by itself.
+
+    Of a broken writer the first thing that is wrong is enough.
+    """
     wrong: list[str] = []
     for number in range(1, 10_000):
         prepare(number)
@@ -94,6 +99,8 @@ def at_every_call(
             assert end.code == 0, end.result
             return number - 1, wrong
         wrong += [f"call {number}: {each}" for each in check(number)]
+        if wrong and broken is not intact:
+            return number, wrong
     raise AssertionError("the work never ends")
 
 

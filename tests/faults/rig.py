@@ -79,6 +79,8 @@ def begin(work: Callable[[], Any], report: Path, before: Callable[[], None] = la
         return number
     code = 70
     try:
+        # What the tests take for an error would end the process where a user only reads it.
+        warnings.simplefilter("ignore")
         before()
         result = work()
         report.write_bytes(pickle.dumps(result))

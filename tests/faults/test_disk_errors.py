@@ -55,8 +55,17 @@ def explained(error: StorageError, place: Path, code: int) -> list[str]:
     return wrong if str(place) in said and error.exit_code == 5 else [*wrong, f"names no place: {said}"]
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
-@pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    ("code", "lasting"),
+    [
+        pytest.param(errno.ENOSPC, True, id="full from then on"),
+        pytest.param(errno.EIO, False, id="broken once"),
+        pytest.param(errno.ENOSPC, False, id="full once", marks=pytest.mark.slow),
+        pytest.param(errno.EIO, True, id="broken from then on", marks=pytest.mark.slow),
+        pytest.param(errno.EDQUOT, False, id="no more allowed once", marks=pytest.mark.slow),
+        pytest.param(errno.EDQUOT, True, id="no more allowed from then on", marks=pytest.mark.slow),
+    ],
+)
 def test_a_save_that_fails_at_any_call(control: Unbroken, tmp_path: Path, code: int, lasting: bool, tell: Tell) -> None:
     before, (name, snapshot) = control.names[7], control.snapshots[8]
     run = tmp_path / "run"
@@ -128,7 +137,7 @@ def fail_runs(control: Unbroken, place: Path, code: int, *, step: int, backgroun
     raise AssertionError("the run never ends")
 
 
-@pytest.mark.parametrize("step", [89, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [131, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("background", [False, True], ids=["at once", "in the background"])
 def test_a_run_on_a_disk_that_fails_goes_on_later(
     control: Unbroken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, background: bool, step: int, tell: Tell
@@ -138,7 +147,7 @@ def test_a_run_on_a_disk_that_fails_goes_on_later(
     points, wrong = fail_runs(control, tmp_path, errno.ENOSPC, step=step, background=background)
     if step == 1:
         tell(f"runs on a full disk, from each of {points} calls on: {len(wrong)} failures")
-    assert points > 3
+    assert points > 2
     assert wrong == []
 
 

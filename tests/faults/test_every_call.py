@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from tests.faults.checks import goes_on, survey
+from tests.faults.checks import goes_on, loads, survey
 from tests.faults.conftest import Tell
 from tests.faults.injecting import injected, kill_at
 from tests.faults.killing import Replaced, at_every_call, kill_saves
@@ -30,7 +30,9 @@ WHEN = [
 
 
 @pytest.mark.parametrize(("after", "resume_each"), WHEN)
-@pytest.mark.parametrize("saved", [4, 8], ids=["the best goes", "the last goes"])
+@pytest.mark.parametrize(
+    "saved", [pytest.param(4, id="the best goes", marks=pytest.mark.slow), pytest.param(8, id="the last goes")]
+)
 def test_killed_at_any_call_of_a_save(
     control: Unbroken, tmp_path: Path, saved: int, after: bool, resume_each: int, tell: Tell
 ) -> None:
@@ -43,12 +45,14 @@ def test_killed_at_any_call_of_a_save(
 
 def test_killed_at_any_call_where_only_the_last_stays(pictures: Path, tmp_path: Path) -> None:
     control = unbroken(pictures, tmp_path / "control", keep="last")
-    points, wrong = kill_saves(control, tmp_path, 8, keep="last")
+    points, wrong = kill_saves(control, tmp_path, 8, keep="last", resume_each=15)
     assert points > 30
     assert wrong == []
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before each call", "after each call"])
+@pytest.mark.parametrize(
+    "after", [pytest.param(False, marks=pytest.mark.slow), True], ids=["before each call", "after each call"]
+)
 def test_killed_at_any_call_of_saving_over_a_checkpoint(replaced: Replaced, tmp_path: Path, after: bool) -> None:
     def check(number: int) -> list[str]:
         wrong = replaced.wrong()
@@ -82,6 +86,32 @@ def test_where_names_cannot_be_swapped_the_older_one_is_put_back(
     assert wrong == []
 
 
+def test_killed_at_any_call_of_an_export(control: Unbroken, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def prepare(_: int) -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+
+    def check(number: int) -> list[str]:
+        wrong = loads(out / "mine") if (out / "mine").exists() else []
+        if not (out / "mine").exists():
+            zoo.export(control.run.best, out / "mine")
+        wrong += loads(out / "mine")
+        return wrong + [f"left over: {path.name}" for path in hidden(out)]
+
+    points, wrong = at_every_call(lambda: zoo.export(control.run.best, out / "mine"), prepare, check, tmp_path)
+    assert points > 20
+    assert wrong == []
+
+
+def test_a_run_that_was_killed_before_its_summary_still_gets_it(control: Unbroken, tmp_path: Path) -> None:
+    run = control.after(control.names[-1], tmp_path / "run")
+    assert not (run / "summary.txt").exists()
+    zoo.resume(run)
+    assert (run / "summary.txt").exists()
+
+
 def test_killed_at_any_call_of_writing_a_table(tmp_path: Path) -> None:
     table = tmp_path / "there" / "metrics.csv"
 
@@ -102,15 +132,14 @@ def test_killed_at_any_call_of_writing_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [False, True], ids=["before each call", "after each call"])
-def test_killed_at_any_call_of_a_run(control: Unbroken, tmp_path: Path, after: bool, tell: Tell) -> None:
+def test_killed_at_any_call_of_a_run(control: Unbroken, tmp_path: Path, tell: Tell) -> None:
     out = tmp_path / "runs"
 
     def check(number: int) -> list[str]:
         return survey(out / "run", control) + goes_on(out / "run", control)
 
     points, wrong = at_every_call(
-        lambda: control.start(out), lambda _: shutil.rmtree(out, ignore_errors=True), check, tmp_path, after=after
+        lambda: control.start(out), lambda _: shutil.rmtree(out, ignore_errors=True), check, tmp_path
     )
     tell(f"kills at {points} calls of a whole run, {len(wrong)} failures")
     assert wrong == []

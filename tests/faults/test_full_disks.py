@@ -90,6 +90,31 @@ def test_what_is_begun_on_a_small_disk_gets_to_its_end(control: Unbroken, tmp_pa
     assert aside(work, tmp_path / "report") == []
 
 
+def test_an_export_that_does_not_fit_leaves_nothing(control: Unbroken, tmp_path: Path) -> None:
+    def work() -> list[str]:
+        disk = small_disk(tmp_path / "disk", CHECKPOINT // 2)
+        wrong = fails(lambda: zoo.export(control.run.best, disk / "mine"), disk)
+        return [*wrong, *(f"there is {path}" for path in disk.iterdir())]
+
+    assert aside(work, tmp_path / "report") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [1.5, 2.5])
+def test_a_whole_model_that_does_not_fit_is_no_fault_of_the_models(
+    control: Unbroken, tmp_path: Path, room: float
+) -> None:
+    """The weights have room, the model in its other two forms has not."""
+
+    def work() -> list[str]:
+        disk = small_disk(tmp_path / "disk", int(room * CHECKPOINT))
+        model = zoo.load_checkpoint(control.run.best)
+        wrong = fails(lambda: zoo.save_checkpoint(disk / "mine", model, whole=True), disk)
+        return [*wrong, *(f"there is {path}" for path in disk.iterdir())]
+
+    assert aside(work, tmp_path / "report") == []
+
+
 KINDS = ["another file system", "full", "unset", "read-only", "missing"]
 
 

@@ -22,13 +22,13 @@ def kinds(pictures: Path, place: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("background", [False, True], ids=["at once", "in the background"])
 def test_a_killed_run_goes_on_as_if_nothing_happened(control: Unbroken, tmp_path: Path, background: bool) -> None:
-    kills = kill_runs(control, tmp_path, 12, background=background)
+    kills = kill_runs(control, tmp_path, 9, background=background)
     assert kills.wrong == []
 
 
 def test_a_killed_run_that_saves_a_difference_goes_on(pictures: Path, tmp_path: Path) -> None:
     other = unbroken(pictures, tmp_path / "control", **kinds(pictures, tmp_path)["delta"])
-    assert kill_runs(other, tmp_path, 6).wrong == []
+    assert kill_runs(other, tmp_path, 4).wrong == []
 
 
 @pytest.mark.slow
@@ -43,7 +43,7 @@ def test_hundreds_of_killed_runs_go_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "trials"), [("delta", 100), ("full", 12)])
+@pytest.mark.parametrize(("kind", "trials"), [("delta", 100), ("full", 8)])
 def test_many_killed_runs_that_save_otherwise_go_on(
     pictures: Path, tmp_path: Path, kind: str, trials: int, tell: Tell
 ) -> None:

@@ -127,11 +127,11 @@ def test_a_run_that_replaces_another_is_killed(control: Unbroken, tmp_path: Path
     """Whenever it is killed, one of the two is there or comes back with the next attempt."""
     control.start(tmp_path / "old")
     wrong = []
-    for part in range(10):
+    for part in range(5):
         out = tmp_path / str(part)
         shutil.copytree(tmp_path / "old", out)
         killed_after(
-            control.seconds * part / 10,
+            control.seconds * part / 5,
             lambda out=out: control.start(out, overwrite=True),  # type: ignore[misc]
             tmp_path / "report",
         )
@@ -153,7 +153,7 @@ def test_who_reads_while_a_run_saves_sees_the_old_or_the_new(
     run, seen, wrong = tmp_path / "run", 0, []
     model = zoo.load_checkpoint(control.run.best)
     legal = {each["model.safetensors"] for each in control.legal.values()}
-    for again in range(3):
+    for again in range(2):
         shutil.rmtree(run, ignore_errors=True)
         number = begin(lambda: control.start(tmp_path), tmp_path / "report")
         until((run / control.names[0]).exists)

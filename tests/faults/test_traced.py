@@ -96,6 +96,34 @@ def test_killed_at_every_call_of_the_system(tmp_path: Path, tell: Tell) -> None:
     assert wrong == []
 
 
+IN_PLACE = """
+import contextlib, sys
+from zoo import files
+
+@contextlib.contextmanager
+def in_place(path):
+    path.mkdir(parents=True, exist_ok=True)
+    new = files.NewFolder(path)
+    yield new
+    new.close()
+
+files.new_folder = in_place
+"""
+
+
+def test_the_trace_sees_a_writer_that_writes_in_place(tmp_path: Path) -> None:
+    """The control."""
+    run, wrong = tmp_path / "run", []
+    prepare(run)
+    for point in points(IN_PLACE + SAVES, run):
+        prepare(run)
+        killed_at(point, IN_PLACE + SAVES, run)
+        wrong += wrong_with(run)
+        if wrong:
+            return
+    raise AssertionError("nothing was seen")
+
+
 FAILING = ("openat", "write", "fsync", "close", "rename", "renameat", "renameat2", "mkdir")
 
 

@@ -130,7 +130,7 @@ def whole(run: Path) -> dict[str, Any]:
 def unlike(one: Path, other: Path) -> list[str]:
     """What two runs do not have in common; nothing when they are the same run."""
     ones, others = whole(one), whole(other)
-    assert any(name.endswith("model.safetensors") for name in ones), f"{one} has no checkpoint"
+    assert any(name.endswith(".safetensors") for name in ones), f"{one} has no checkpoint"
     return sorted(name for name in ones.keys() | others.keys() if ones.get(name) != others.get(name))
 
 

@@ -1,6 +1,10 @@
 """Model × optimizer × where it stopped × workers × precision: the run that went on is the run that never stopped."""
 
 import itertools
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,3 +128,72 @@ def test_the_same_run_twice_is_identical(
 ) -> None:
     cell = Cell(model, "adamw", "stages", 0, "off")
     assert unlike(zoo.finetune(**given(cell, tmp_path, "again")).folder, unbroken(cell)) == []
+
+
+PROGRAM = """
+import sys, json, signal, zoo
+from pathlib import Path
+from tests.finetuning.conftest import Listener
+
+run, step, given = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+heard = Listener(at_step={step: lambda: signal.raise_signal(signal.SIGTERM)} if step else {})
+try:
+    if run.exists():
+        zoo.resume(run, reporter=heard)
+    else:
+        zoo.finetune(**given, out=run.parent, name=run.name, reporter=heard)
+except zoo.Stopped:
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_another_process_with_other_threads_and_other_hashes_goes_on_as_the_same_run(
+    assets: Path, imgs: Path, tmp_path: Path
+) -> None:
+    """No order comes from a set of names, and the thread count is that of the process that began."""
+    given = {
+        "model": "squeezenet1_1",
+        "weights": str(assets / "weights" / "squeezenet1_1" / "squeezenet1_1.pth"),
+        "data": str(imgs),
+        "recipe": "probe-then-fine-tune",
+        "epochs": 3,
+        "batch_size": 4,
+        "augment": "standard",
+        "img_size": 64,
+        "opt": "sgd",
+        "workers": 0,
+        "device": "cpu",
+        "settings": {"dropout": 0.2, "stages.1.freeze": "features.0.*,features.3.*"},
+    }
+
+    def process(run: str, step: int, threads: int, hashes: int) -> None:
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(tmp_path / run), str(step), json.dumps(given)],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(hashes)},
+            check=True,
+            timeout=120,
+        )
+
+    process("unbroken", 0, threads=2, hashes=1)
+    process("broken", 2, threads=2, hashes=2)
+    process("broken", 3, threads=1, hashes=3)
+    process("broken", 0, threads=1, hashes=4)
+    assert unlike(tmp_path / "broken", tmp_path / "unbroken") == []
+
+
+@pytest.mark.parametrize("policy", ["backbone", pytest.param("until:features.10", marks=pytest.mark.slow)])
+def test_a_run_whose_checkpoints_leave_out_the_pretrained_weights_goes_on_as_the_same_run(
+    assets: Path, imgs: Path, tmp_path: Path, policy: str
+) -> None:
+    weights = assets / "weights" / "mobilenet_v2" / "mobilenet_v2.pth"
+    usual: dict[str, Any] = {"data": imgs, "out": tmp_path, "epochs": 2, "batch_size": 4, "img_size": 64, "workers": 0}
+    given = {**usual, "model": "mobilenet_v2", "weights": weights, "freeze": policy, "save": "delta", "device": "cpu"}
+    folder = run_stopped({**given, "name": "broken"}, at_step=4)
+    assert (folder / "epoch-0002-step-0001" / "delta.safetensors").is_file()
+    zoo.resume(folder)
+    assert unlike(folder, zoo.finetune(**given, name="unbroken").folder) == []
+    whole = zoo.finetune(**{**given, "save": "state"}, name="whole")
+    kept, other = zoo.load_checkpoint(folder).state_dict(), zoo.load_checkpoint(whole.folder).state_dict()
+    assert [name for name in other if not other[name].equal(kept[name])] == []

@@ -16,7 +16,7 @@ from tests.finetuning.conftest import Listener
 from tests.resuming.conftest import Child, run_stopped, timeless, tiny, unlike, whole
 from zoo import files
 from zoo.checkpoint import reading
-from zoo.finetuning import journal, saving
+from zoo.finetuning import finishing, journal, saving
 
 EVERY = ("2steps", "1steps", "1s", "never")
 
@@ -184,3 +184,21 @@ def test_killed_after_a_stop_the_run_goes_on_from_the_stop(imgs: Path, tmp_path:
     assert attempt(given, tmp_path / "child", Doomed(at_step={3: kill_myself})) == -signal.SIGKILL
     zoo.resume(folder)
     assert unlike(folder, zoo.finetune(**tiny(imgs, tmp_path, "unbroken")).folder) == []
+
+
+def test_killed_after_its_last_checkpoint_the_run_is_summed_up_by_the_next(imgs: Path, tmp_path: Path) -> None:
+    given = tiny(imgs, tmp_path)
+
+    def work() -> None:
+        finishing.finished_run = dying(finishing.finished_run, 1)
+        zoo.finetune(**given)
+
+    assert Child(tmp_path / "child").start(work).wait().code == -signal.SIGKILL
+    run = tmp_path / "run"
+    assert (run / "epoch-0003").is_dir()
+    assert not (run / "summary.txt").exists()
+    heard = Listener()
+    zoo.resume(run, reporter=heard)
+    assert heard.steps == 0
+    assert "best 0." in (run / "summary.txt").read_text(encoding="utf-8")
+    assert unlike(run, zoo.finetune(**tiny(imgs, tmp_path, "unbroken")).folder) == []

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.conftest import Command
 from tests.finetuning.conftest import Listener
 from tests.resuming.conftest import VIT, contents, run_stopped, stopped, tiny, unlike
 from zoo.errors import Stopped
+from zoo.training import loop
 
 Make = Callable[[Path, Path], Path]
 
@@ -184,3 +186,39 @@ def test_a_run_made_by_another_program_version_is_told_as_the_reason(
     assert result.code == 4
     assert "torch was 1.0.0" in result.err
     assert json.loads((newest / "training.json").read_text(encoding="utf-8"))["machine"]["torch"] == "1.0.0"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [2, 5])
+def test_a_signal_while_it_is_verified_ends_it_and_the_run_is_as_it_was(
+    imgs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zoo_command: Command, number: int, step: int
+) -> None:
+    """Also one that comes in the very last step, which must not be lost when the resume begins."""
+    run = run_stopped(tiny(imgs, tmp_path, keep="last"), at_step=5)
+    shutil.rmtree(run / "epoch-0001", ignore_errors=True)
+    before, set_rates, calls = contents(run), loop.set_rates, iter(range(1, 100))
+
+    def signalling(optimizer: Any, share: float) -> None:
+        set_rates(optimizer, share)
+        if next(calls) == step:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(loop, "set_rates", signalling)
+    result = zoo_command("resume", run, "--verify")
+    assert result.code == 128 + number
+    assert "the run is as it was" in result.err
+    assert contents(run) == before
+    monkeypatch.setattr(loop, "set_rates", set_rates)
+    assert zoo_command("resume", run, "--verify").code == 0
+
+
+def test_a_checkpoint_that_its_run_never_comes_to_is_told(imgs: Path, tmp_path: Path, zoo_command: Command) -> None:
+    run = within_the_second_epoch(imgs, tmp_path)
+
+    def beyond(training: dict[str, Any]) -> None:
+        training["progress"].update(step_in_epoch=7, step=10)
+
+    changed(run / "epoch-0002-step-0002", "training.json", beyond)
+    result = zoo_command("resume", run, "--verify")
+    assert result.code == 4
+    assert "never comes to epoch-0002-step-0007" in result.err

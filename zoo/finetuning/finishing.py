@@ -1,7 +1,7 @@
 """The end of a run: its figures when all went well, words that a user can act on when it did not."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,12 +14,14 @@ from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.position import Position
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Runner
-from zoo.finetuning.screens import class_sections, plain, plan_sections
+from zoo.finetuning.screens import Section, class_sections, plain, plan_sections
 from zoo.tracking import logs
 from zoo.training.devices import peak_memory
 from zoo.training.loop import random_state_kept
 from zoo.training.metrics import Metrics
 from zoo.units import duration
+
+SUMMARY = "summary.txt"
 
 
 def run_to_its_end(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
@@ -28,11 +30,17 @@ def run_to_its_end(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
         figures = runner.run()
     finished = finished_run(plan.folder, runner.at, figures, peak_memory(plan.device))
     results = [] if figures is None else class_sections(figures)
-    outcome = f"best {finished.metrics['accuracy']:.3f} at epoch {finished.best_epoch} · {duration(finished.seconds)}"
-    files.write_text(plan.folder / "summary.txt", plain([*plan_sections(plan), *results, "", outcome]))
+    summarize(finished, [*plan_sections(plan), *results, ""])
     logs.log(plan.folder, "end", **finished.to_values())
     reporter.finished(finished)
     return finished
+
+
+def summarize(run: Run, sections: Sequence[Section] = ()) -> None:
+    """Write what a run came to below what is to be read of it first."""
+    accuracy = run.metrics.get("accuracy", float("nan"))
+    outcome = f"best {accuracy:.3f} at epoch {run.best_epoch} · {duration(run.seconds)}"
+    files.write_text(run.folder / SUMMARY, plain([*sections, outcome]))
 
 
 def finished_run(folder: Path, position: Position, figures: Metrics | None, peak: int | None = None) -> Run:

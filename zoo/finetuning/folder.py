@@ -22,6 +22,7 @@ def opened(plan: Plan, reporter: Reporter) -> Iterator[None]:
 
     Where another run took the default name a moment ago, the next free one is taken.
     """
+    first = plan.folder.with_name(default_name(plan.spec.full_name, plan.dataset.root.resolve()))
     with files.explained(plan.folder):
         plan.folder.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -33,11 +34,18 @@ def opened(plan: Plan, reporter: Reporter) -> Iterator[None]:
                     raise UsageError(
                         f"{plan.folder} exists already.", "--overwrite replaces it, another --name keeps it"
                     ) from error
-                plan.folder = next_free(plan.folder)
-    with files.locked(plan.folder, reporter.note):
-        write_recipe(plan)
-        files.write_json(plan.folder / DATA, plan.listing)
-        yield
+                plan.folder = next_free(first)
+    begun = False
+    try:
+        with files.locked(plan.folder, reporter.note):
+            write_recipe(plan)
+            files.write_json(plan.folder / DATA, plan.listing)
+            begun = True
+            yield
+    except StorageError:
+        if not begun:
+            shutil.rmtree(plan.folder, ignore_errors=True)
+        raise
 
 
 def write_recipe(plan: Plan) -> None:
@@ -72,13 +80,18 @@ def next_free(folder: Path) -> Path:
     return candidate
 
 
+def ended_early(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a run writes before its first checkpoint, its recipe maybe not yet."""
+    written = {RECIPE, DATA, "log.jsonl", "metrics.csv", "numerics.json", ".lock", ".lock.json"}
+    return folder.is_dir() and all(each.name in written or each.suffix == ".tmp" for each in folder.iterdir())
+
+
 def cleared(folder: Path) -> bool:
     """Take away a run that ended before it had a checkpoint, so that it can begin again; whether it was one.
 
     Raises StorageError when another process has the run, which may be about to save its first.
     """
-    written = {RECIPE, DATA, "log.jsonl", "metrics.csv", "numerics.json", ".lock", ".lock.json"}
-    if not folder.is_dir() or any(each.name not in written and each.suffix != ".tmp" for each in folder.iterdir()):
+    if not ended_early(folder):
         return False
     with files.locked(folder):
         files.remove_folder(folder)

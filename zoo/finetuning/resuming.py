@@ -17,7 +17,7 @@ from zoo.data.listing import parse
 from zoo.errors import CheckpointError, DataError, UsageError
 from zoo.finetuning import comparing
 from zoo.finetuning.comparing import Change
-from zoo.finetuning.finishing import finished_run, run_to_its_end
+from zoo.finetuning.finishing import SUMMARY, finished_run, run_to_its_end, summarize
 from zoo.finetuning.folder import DATA, RECIPE, write_recipe
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan, Run
@@ -103,6 +103,9 @@ def go_on(
             recipe, before = _extended(recipe, epochs, position), _extended_values(before, recipe, epochs)
         if position.epoch >= recipe.epochs:
             finished = finished_run(folder, position, None)
+            if not (folder / SUMMARY).is_file():
+                # The process ended between its last checkpoint and its last words.
+                summarize(finished)
             reporter.note(f"the run is finished: {position.epoch} of {recipe.epochs} epochs are done")
             reporter.finished(finished)
             return finished

@@ -91,10 +91,16 @@ def verify_newest(folder: Path, newest: Path, model: nn.Module | None, data: Pat
     threads = target["machine"].get("threads")
     if isinstance(threads, int) and threads > 0:
         torch.set_num_threads(threads)
+    runner = Runner(plan, Reporter(), _Rehearsal(plan, goal.name), position, state)
     try:
-        Runner(plan, Reporter(), _Rehearsal(plan, newest.name), position, state).run()
-    except _Reached as reached:
-        _compare(reached.snapshot, newest, target, machine(plan.device, plan.spec.source))
+        runner.run()
+    except Stopped as ended:
+        if runner.stop or not isinstance(ended, _Reached):
+            what = "stopped while it was verified; the run is as it was."
+            raise Stopped(what, exit_code=runner.stop.exit_code) from None
+        _compare(ended.snapshot, newest, target, machine(plan.device, plan.spec.source))
+    else:
+        raise CheckpointError(f"{newest} is not what its run gives: the run never comes to {goal.name}.")
     start = earlier.name if earlier else "the start"
     return f"verified: {steps:,} steps from {start} to {newest.name} give the same bits again"
 
