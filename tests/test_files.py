@@ -158,7 +158,7 @@ def test_what_is_no_manifest_makes_no_complete_folder(folder: Path, manifest: st
 
 def test_a_full_disk_leaves_nothing_and_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(StorageError, match=r"No space left on device(?s:.*)free some space.*--out"):
+    with pytest.raises(StorageError, match=r"No space left on device(?s:.*)free some space, or give another place"):
         fill(tmp_path / "epoch-0001", "new")
     with pytest.raises(StorageError, match="free some space"):
         files.write_text(tmp_path / "data.json", "{}")
@@ -192,7 +192,7 @@ def test_a_text_can_be_read_by_whom_the_mask_allows(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="give a folder that can be written with --out"):
+    with pytest.raises(StorageError, match="give a folder that can be written"):
         files.write_text(tmp_path / "file" / "run.toml", "")
 
 

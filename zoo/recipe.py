@@ -205,6 +205,11 @@ def parse(text: str, where: str, name: str) -> Recipe:
     return _made(values, where, name)
 
 
+def from_values(values: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe that `to_values` gave these for; raises UsageError when they are none."""
+    return _made(values, where, "")
+
+
 def _made(values: Mapping[str, Any], where: str, name: str) -> Recipe:
     stages = values.get("stages")
     general = {key: value for key, value in values.items() if key not in ("stages", "name")}
@@ -285,6 +290,17 @@ def kept(keep: str) -> tuple[bool, int | None]:
     parts = [part.strip() for part in keep.split(",")]
     every = [int(part.partition(":")[2]) for part in parts if part.startswith("every:")]
     return "best" in parts, min(every) if every else None
+
+
+def most_kept(recipe: Recipe) -> int:
+    """How many checkpoints of a run stay at most: the newest, those of `every:N`, and the best.
+
+    >>> most_kept(find("linear-probe"))
+    2
+    """
+    best, every = kept(recipe.keep)
+    regular = (recipe.epochs - 1) // every if every else 0
+    return min(recipe.epochs, regular + 1 + best)
 
 
 def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:

@@ -38,7 +38,7 @@ def test_a_refused_run_does_not_cost_the_one_it_would_replace(call: Call, tune: 
 def test_too_little_space_is_told_before_training(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 4_000_000, 4_000_000))
-    refused(call(), 5, "4 MB free", "two checkpoints take", "--out")
+    refused(call(), 5, "4 MB free", "checkpoints take", "--keep last")
     assert not (tmp_path / "runs").exists()
 
 

@@ -60,7 +60,9 @@ def kill_runs(
             control.start(out)
 
         after = chance.uniform(0, 0.9 * control.seconds)
-        if not killed_after(after, work, place / "report", sign=out / "run" / "run.toml").killed:
+        end = killed_after(after, work, place / "report", sign=out / "run" / "run.toml")
+        if not end.killed:
+            assert end.code == 0, end.result
             continue
         kills.count(out)
         kills.wrong += [

@@ -28,9 +28,9 @@ def in_place() -> None:
     """Files are written straight under the final name."""
 
     @contextlib.contextmanager
-    def new_folder(path: Path) -> Iterator[files.NewFolder]:
+    def new_folder(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[files.NewFolder]:
         path.mkdir(parents=True, exist_ok=True)
-        new = files.NewFolder(path)
+        new = files.NewFolder(path, check)
         yield new
         new.close()
 
@@ -134,7 +134,7 @@ def test_flipped_bits_are_seen_where_nobody_looks_at_the_manifest(
     run = control.after("epoch-0002", tmp_path / "run")
     silent = Silent(control.stages / "epoch-0002" / "epoch-0002")
     monkeypatch.setattr(files, "is_complete", lambda folder: True)
-    monkeypatch.setattr(files, "damaged", lambda folder: [])
+    monkeypatch.setattr(files, "damaged", lambda *given: [])
     assert any("in silence" in each for each in flip(run, silent, 20, 1000, only="model.safetensors"))
 
 

@@ -114,7 +114,7 @@ def test_two_checkpoints_whose_names_were_swapped(slim: Unbroken, run: Path) -> 
     (run / NEWEST).rename(run / "other")
     (run / BEFORE).rename(run / NEWEST)
     (run / "other").rename(run / BEFORE)
-    assert [each.position for each in reading.checkpoints_of(run)] == [(1, 0), (2, 0)]
+    assert [each.age[1:] for each in reading.checkpoints_of(run)] == [(1, 0), (2, 0)]
 
 
 def flips(folder: Path, count: int, seed: int = 0, only: str | None = None) -> Iterator[tuple[str, Callable[[], None]]]:

@@ -51,7 +51,7 @@ def explained(error: StorageError, place: Path, code: int) -> list[str]:
     """What is wrong with how an error is told."""
     said = str(error)
     wanted = {errno.EIO: "the disk itself may be failing"}.get(code, "free some space")
-    wrong = [] if wanted in said and "--out" in said else [f"no advice: {said}"]
+    wrong = [] if wanted in said and "give another place" in said else [f"no advice: {said}"]
     return wrong if str(place) in said and error.exit_code == 5 else [*wrong, f"names no place: {said}"]
 
 

@@ -15,7 +15,7 @@ from zoo import seeding
 from zoo.checkpoint import reading
 from zoo.data import loading
 from zoo.errors import Stopped
-from zoo.finetuning import resuming, running
+from zoo.finetuning import reopening, resuming, running
 from zoo.finetuning.position import Position
 from zoo.training import loop
 
@@ -63,14 +63,14 @@ def position_without(**lost: Any) -> Callable[[Patch], None]:
 
 
 def statistics_lost(patch: Patch) -> None:
-    load = resuming.load_checkpoint
+    load = reopening.load_checkpoint
 
-    def without(*given: Any) -> torch.nn.Module:
-        model = load(*given)
+    def without(*given: Any, **named: Any) -> torch.nn.Module:
+        model = load(*given, **named)
         model.norm.reset_running_stats()  # type: ignore[union-attr,operator]
         return model
 
-    patch.setattr(resuming, "load_checkpoint", without)
+    patch.setattr(reopening, "load_checkpoint", without)
 
 
 def schedule_restarted(patch: Patch) -> None:
@@ -81,7 +81,7 @@ def schedule_restarted(patch: Patch) -> None:
 
 
 def dropout_lost(patch: Patch) -> None:
-    patch.setattr(resuming, "adjust", lambda *_: None)
+    patch.setattr(reopening, "adjust", lambda *_: None)
 
 
 LOSSES: dict[str, Callable[[Patch], None]] = {

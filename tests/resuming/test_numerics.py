@@ -278,7 +278,7 @@ def in_the_forward_pass(heard: Any, patch: pytest.MonkeyPatch) -> None:
 
 
 def in_the_backward_pass(heard: Any, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(loop, "_check_values", once(4, loop._check_values))
+    patch.setattr(loop, "_check_gradients", once(4, loop._check_gradients))
 
 
 def in_the_data_loader(heard: Any, patch: pytest.MonkeyPatch) -> None:
@@ -341,7 +341,7 @@ def test_an_error_in_the_first_step_leaves_a_run_that_can_begin_again(
     imgs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_check_values", once(0, loop._check_values))
+        patch.setattr(loop, "_check_gradients", once(0, loop._check_gradients))
         with pytest.raises(BrokenError):
             zoo.finetune(**tiny(imgs, tmp_path))
     assert reading.checkpoints_of(tmp_path / "run") == []

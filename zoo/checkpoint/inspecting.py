@@ -23,7 +23,7 @@ def of_run(folder: Path) -> dict[str, Any] | None:
             {
                 "name": each.folder.name,
                 "folder": str(each.folder),
-                "epoch": each.position[0],
+                "epoch": each.age[1],
                 "metrics": each.training["metrics"],
             }
             for each in reading.checkpoints_of(folder)

@@ -28,37 +28,65 @@ class Found:
     training: Mapping[str, Any]
 
     @property
-    def position(self) -> tuple[int, int]:
-        """Complete epochs, and steps done of the next one."""
-        progress = self.training.get("progress", {})
-        return int(self.training.get("epoch") or 0), int(progress.get("step_in_epoch", 0))
+    def age(self) -> tuple[int, int, int]:
+        """What grows while a run goes on: its steps, its complete epochs, the steps of the epoch at hand."""
+        progress = self.training["progress"]
+        return progress.get("step", 0), self.training.get("epoch") or 0, progress.get("step_in_epoch", 0)
+
+    @property
+    def score(self) -> float | None:
+        """The metric by which the best one is chosen; None within an epoch."""
+        score: float | None = self.training["progress"].get("score")
+        return score
 
 
 def checkpoints_of(run: Path) -> list[Found]:
-    """The complete checkpoints of a run, oldest position first; found by looking, incomplete ones left out."""
-    found = []
-    for folder in run.glob(PATTERN):
-        if not files.is_complete(folder):
-            continue
-        names = files.read_manifest(folder)["files"].keys()
-        if names >= CORE and names & {WEIGHTS, DELTA}:
-            found.append(Found(folder, read_facts(folder)))
-    return sorted(found, key=lambda each: each.position)
+    """The complete checkpoints of a run, oldest first; found by looking, damaged ones left out.
+
+    Their small files are compared with the manifest, since they say which is the newest and which the best; the
+    weights are by their size alone.
+    """
+    found = [_found(folder) for folder in run.glob(PATTERN)]
+    return sorted((each for each in found if each), key=lambda each: each.age)
+
+
+def _found(folder: Path) -> Found | None:
+    if not files.is_complete(folder):
+        return None
+    names = files.read_manifest(folder)["files"].keys()
+    try:
+        if not (names >= CORE and names & {WEIGHTS, DELTA}) or files.damaged(folder, CORE):
+            return None
+        facts = read_facts(folder)
+    except (CheckpointError, OSError):
+        return None
+    return Found(folder, facts) if _is_sound(facts) else None
+
+
+def _is_sound(facts: Any) -> bool:
+    """Whether the facts that put checkpoints into order are numbers."""
+    progress = facts.get("progress") if isinstance(facts, dict) else None
+    if not isinstance(progress, dict) or not isinstance(facts.get("metrics"), dict):
+        return False
+    counts = (facts.get("epoch") or 0, progress.get("step", 0), progress.get("step_in_epoch", 0))
+    whole = all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in counts)
+    return whole and isinstance(progress.get("score"), float | int | None)
 
 
 def damaged_of(run: Path) -> list[Path]:
     """The checkpoints of a run that have a manifest and are not what it says; without one a folder is none."""
-    good = {each.folder for each in checkpoints_of(run)}
-    return sorted(place.parent for place in run.glob(f"{PATTERN}/{files.MANIFEST}") if place.parent not in good)
+    with_manifest = [place.parent for place in run.glob(f"{PATTERN}/{files.MANIFEST}")]
+    # One that a run removes meanwhile is not damaged.
+    return sorted(folder for folder in with_manifest if _found(folder) is None and folder.exists())
 
 
 def best_of(run: Path) -> Path | None:
     """The checkpoint with the best metric of a run; the newest of equals is not better than the first."""
     found = checkpoints_of(run)
-    scored = [each for each in found if each.training["progress"].get("score") is not None]
+    scored = [(each.score, -each.age[1], each.folder) for each in found if each.score is not None]
     if not scored:
         return found[-1].folder if found else None
-    return max(scored, key=lambda each: (each.training["progress"]["score"], -each.position[0])).folder
+    return max(scored, key=lambda each: each[:2])[2]
 
 
 def checkpoint_at(path: str | Path) -> Path:

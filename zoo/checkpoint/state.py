@@ -134,6 +134,8 @@ def restore_optimizer(
         raise CheckpointError(f"the optimizer's state names {lacking[0]!r}, which the model does not have.")
     for group, kept in zip(optimizer.param_groups, saved["groups"], strict=True):
         for key, value in kept.items():
+            if _is_number(group.get(key)) and not _is_number(value):
+                raise CheckpointError(f"the optimizer's state has {value!r:.40} for {key}, which is no number.")
             # JSON knows no tuples; betas were one and optimizers may rely on it.
             group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
         group["params"] = [by_name[name] for name in kept["params"]]
@@ -147,6 +149,10 @@ def restore_optimizer(
                 counters = optimizer.state.get(parameter, {})
                 if "step" in counters:
                     counters["step"] = counters["step"].to(parameter.device)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _take_over(optimizer: Optimizer, by_name: Mapping[str, Tensor], saved: Mapping[str, Any]) -> None:

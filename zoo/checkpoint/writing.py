@@ -1,7 +1,7 @@
 """Writing a checkpoint: first a snapshot that no later step changes, then one folder, complete or absent."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,13 @@ def snapshot_of(
     return Snapshot({name: tensor.cpu() for name, tensor in state.items()}, config, packed, plain, base)
 
 
-def write(folder: Path, snapshot: Snapshot) -> Saved:
-    """Write a snapshot as one folder that is complete or absent.
+def write(folder: Path, snapshot: Snapshot, check: Callable[[], None] = lambda: None) -> Saved:
+    """Write a snapshot as one folder that is complete or absent; `check` is called on the way and may end it.
 
     Raises StorageError when the folder cannot be written.
     """
     notes: tuple[str, ...] = ()
-    with files.new_folder(folder) as new:
+    with files.new_folder(folder, check) as new:
         add_weights(new, snapshot.state, snapshot.base)
         new.add(CONFIG, [_json(to_json(snapshot.config))])
         new.add(TRAINING, [_json(snapshot.training.values)])

@@ -20,6 +20,7 @@ from typer.exceptions import TyperException
 
 from zoo import __version__
 from zoo.errors import Stopped, ZooError
+from zoo.names import printable
 
 COMMANDS = {
     "finetune": "Fine-tune a pretrained model on your own pictures.",
@@ -180,7 +181,8 @@ def _trace(debug: bool) -> None:
 def say_error(text: str) -> None:
     """Print an error where errors go, its first word in red on a terminal."""
     word = typer.style("error:", fg="red", bold=True) if _coloured() else "error:"
-    typer.echo(f"{word} {text}", err=True)
+    # It may quote a file, whose texts must not move a terminal's cursor.
+    typer.echo(f"{word} " + "\n".join(map(printable, text.split("\n"))), err=True)
 
 
 def _coloured() -> bool:

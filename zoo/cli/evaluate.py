@@ -33,6 +33,7 @@ def evaluate(
 
     from zoo.cli.output import console, print_json, table
     from zoo.evaluating import evaluate as measure
+    from zoo.names import printable
 
     found = measure(
         checkpoint,
@@ -54,7 +55,11 @@ def evaluate(
     shown = table("class", "pictures", "precision", "recall", "F1", right=("pictures",))
     for each in found.classes:
         shown.add_row(
-            escape(each.name), f"{each.pictures:,}", f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}"
+            escape(printable(each.name)),
+            f"{each.pictures:,}",
+            f"{each.precision:.3f}",
+            f"{each.recall:.3f}",
+            f"{each.f1:.3f}",
         )
     to.print(shown)
     to.print(" · ".join(f"{name} {value:.3f}" for name, value in found.metrics.items()), markup=False)

@@ -234,7 +234,9 @@ def finetune(
     printer = Printer(quiet=quiet, aside=as_json)
     begun = None
     if resume:
-        begun = finetuning.resume_if_begun(recipe, given, out=out, name=name, allow=split(allow), reporter=printer)
+        begun = finetuning.resume_if_begun(
+            recipe, given, out=out, name=name, allow=split(allow), offline=offline, reporter=printer
+        )
     if begun is not None:
         if as_json:
             print_json(begun.to_values())

@@ -38,6 +38,7 @@ def predict(
     from rich.markup import escape
 
     from zoo.cli.output import console, print_json, table
+    from zoo.names import printable
     from zoo.predicting import predict as run
 
     found = run(
@@ -62,6 +63,8 @@ def predict(
     else:
         shown = table("picture", "class", "probability")
         for each in found:
-            names = escape("\n".join(each.classes))
-            shown.add_row(escape(str(each.path)), names, "\n".join(f"{value:.3f}" for value in each.probabilities))
+            names = escape("\n".join(map(printable, each.classes)))
+            shown.add_row(
+                escape(printable(str(each.path))), names, "\n".join(f"{value:.3f}" for value in each.probabilities)
+            )
         console().print(shown)

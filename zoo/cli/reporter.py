@@ -13,6 +13,7 @@ from zoo.cli.output import console, table
 from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.reporting import Advance, Reporter
 from zoo.finetuning.screens import Section, class_sections, plan_sections
+from zoo.names import printable
 from zoo.units import duration, megabytes
 
 
@@ -26,7 +27,7 @@ class Printer(Reporter):
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print a line, unless the run is to be quiet."""
         if not self.quiet:
-            self.console.print(escape(text), style=style)
+            self.console.print(escape("\n".join(map(printable, text.split("\n")))), style=style)
 
     def show(self, sections: Sequence[Section]) -> None:
         """Print lines, and draw grids as tables that fit the terminal."""
@@ -36,7 +37,7 @@ class Printer(Reporter):
             elif not self.quiet:
                 drawn = table(*section.columns, right=section.right)
                 for row in section.rows:
-                    drawn.add_row(*map(escape, row))
+                    drawn.add_row(*(escape(printable(cell)) for cell in row))
                 self.console.print(drawn)
 
     def note(self, text: str) -> None:

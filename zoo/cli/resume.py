@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Debug, Quiet, RunAsJson, Workers, split
+from zoo.cli.options import Base, Debug, Quiet, RunAsJson, Workers, split
 
 app = typer.Typer(add_completion=False)
 
@@ -35,6 +35,8 @@ def resume(
     verify: Annotated[
         bool, typer.Option("--verify", help="First train the steps before the checkpoint again and compare.")
     ] = False,
+    base: Base = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
     workers: Workers = None,
     device: Annotated[
         str | None, typer.Option("--device", help="auto, cpu, cuda:0 or mps.", metavar="DEVICE", show_default=False)
@@ -56,6 +58,8 @@ def resume(
         device=device,
         allow=split(allow),
         verify=verify,
+        base=base,
+        offline=offline,
         reporter=Printer(quiet=quiet, aside=as_json),
     )
     if as_json:

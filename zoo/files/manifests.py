@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,14 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
-def damaged(folder: Path) -> list[str]:
-    """The files of a folder that are missing or whose content is not what its manifest says."""
+def damaged(folder: Path, names: Collection[str] | None = None) -> list[str]:
+    """The files of a folder, or those with these names, that are missing or not what its manifest says."""
     manifest = read_manifest(folder)
     return [
         name
         for name, facts in manifest["files"].items()
-        if not (folder / name).is_file() or sha256(folder / name) != facts["sha256"]
+        if (names is None or name in names)
+        and (not (folder / name).is_file() or sha256(folder / name) != facts["sha256"])
     ]
 
 

@@ -7,14 +7,14 @@ one file system. What is removed loses its name first, so that half of it is nev
 
 import contextlib
 import errno
-import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,10 @@ def append_text(path: Path, text: str) -> None:
 class NewFolder:
     """A folder that is being filled: `path / NAME` for what others write, `add` for what is written here."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
         self.path = path
+        self.check = check
+        """Called between the pieces of work; what it raises undoes all of them."""
         self.base: Mapping[str, Any] | None = None
         """Facts about what the folder refers to, for its manifest."""
         self._digests: dict[str, str] = {}
@@ -91,6 +93,7 @@ class NewFolder:
         digest = hashlib.sha256()
         with (self.path / name).open("wb") as file:
             for piece in content:
+                self.check()
                 file.write(piece)
                 digest.update(piece)
         self._digests[name] = digest.hexdigest()
@@ -99,6 +102,7 @@ class NewFolder:
         """Flush every file to the disk, read it back, and write the manifest last."""
         files = {}
         for file in sorted(self.path.iterdir()):
+            self.check()
             _sync(file)
             found = sha256(file)
             if self._digests.get(file.name, found) != found:
@@ -107,16 +111,17 @@ class NewFolder:
         (self.path / MANIFEST).write_text(manifest_of(files, self.base), encoding="utf-8")
         _sync(self.path / MANIFEST)
         _sync_folder(self.path)
+        self.check()
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[NewFolder]:
+def new_folder(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[NewFolder]:
     """A folder to fill, that appears under its name only when it is complete.
 
     The body writes into the folder that is handed over. Afterwards each file is flushed to the disk and read
     back, a manifest with every file's sha256 and size is written last, and the folder gets its name. If the
-    body fails, nothing stays behind. A folder that already has the name is replaced; it must itself have been
-    written here, so that a folder of the user's is never lost.
+    body fails, or `check`, which is called on the way, nothing stays behind. A folder that already has the name
+    is replaced; it must itself have been written here, so that a folder of the user's is never lost.
 
     Raises StorageError when the disk is full, may not be written, or a foreign folder has the name.
     """
@@ -132,7 +137,7 @@ def new_folder(path: Path) -> Iterator[NewFolder]:
         temporary.mkdir()
         with _claimed(temporary):
             try:
-                filled = NewFolder(temporary)
+                filled = NewFolder(temporary, check)
                 yield filled
                 filled.close()
                 _put_in_place(temporary, path)
@@ -153,12 +158,12 @@ def sweep(folder: Path) -> None:
     """Tidy up after a process that was killed while it wrote into a folder: put back what had stepped aside,
     remove what was never complete. Only for a folder in which nobody else writes now."""
     with explained(folder):
-        for aside in folder.glob(f".*{ASIDE}"):
+        for aside in _made_here(folder, ASIDE):
             for kept in aside.iterdir():
                 if not (folder / kept.name).exists():
                     kept.rename(folder / kept.name)
             shutil.rmtree(aside, ignore_errors=True)
-        for partial in folder.glob(f".*{TEMPORARY}"):
+        for partial in _made_here(folder, TEMPORARY):
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
             else:
@@ -179,17 +184,23 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = "free some space, or give another place with --out"
+            advice = "free some space, or give another place"
         elif error.errno == errno.EIO:
-            advice = "the disk itself may be failing: look at the system's log, or give another place with --out"
+            advice = "the disk itself may be failing: look at the system's log, or give another place"
         else:
-            advice = "give a folder that can be written with --out"
+            advice = "give a folder that can be written"
         raise StorageError(f"{path} cannot be written: {error.strerror or error}.", advice) from error
 
 
 def _hidden(path: Path, suffix: str) -> Path:
     """A name beside a path that nobody else has; what is made under it gets the permissions that anything gets."""
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}{suffix}")
+
+
+def _made_here(folder: Path, suffix: str, name: str | None = None) -> list[Path]:
+    """What lies in a folder under names that `_hidden` made, of anything or of one name."""
+    form = re.compile(rf"\.{re.escape(name) if name else '.+'}\.[0-9a-f]{{12}}{re.escape(suffix)}")
+    return [each for each in folder.iterdir() if form.fullmatch(each.name)]
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
@@ -229,11 +240,11 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def _tidy(path: Path) -> None:
     """Put back or remove what processes left that were killed while they wrote under this name."""
-    for aside in path.parent.glob(f".{glob.escape(path.name)}.*{ASIDE}"):
+    for aside in _made_here(path.parent, ASIDE, path.name):
         if not path.exists() and (aside / path.name).exists():
             (aside / path.name).rename(path)
         shutil.rmtree(aside, ignore_errors=True)
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+    for partial in _made_here(path.parent, TEMPORARY, path.name):
         with contextlib.suppress(OSError), _claimed(partial) as ours:
             if ours:
                 shutil.rmtree(partial, ignore_errors=True)

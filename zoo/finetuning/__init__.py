@@ -16,7 +16,7 @@ from zoo import recipe as recipes
 from zoo.errors import UsageError
 from zoo.finetuning.finding import find_run, like
 from zoo.finetuning.finishing import run_to_its_end
-from zoo.finetuning.folder import cleared, opened, replaced
+from zoo.finetuning.folder import check_name, cleared, opened, replaced
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.plan import Run as Run
@@ -120,7 +120,14 @@ def finetune(
             what = "overwrite=True contradicts resume=True" if overwrite else "a model that is given has no run's name"
             raise UsageError(f"{what}.", "name the run to go on with: name=…, or zoo.resume(RUN)")
         run = resume_if_begun(
-            recipe, given, out=Path(out), name=name, allow=allow, model=module, reporter=reporter or Reporter()
+            recipe,
+            given,
+            out=Path(out),
+            name=name,
+            allow=allow,
+            model=module,
+            offline=offline,
+            reporter=reporter or Reporter(),
         )
         if run is not None:
             return run
@@ -177,10 +184,13 @@ def resume_if_begun(
     name: str | None = None,
     allow: Sequence[str] = (),
     model: nn.Module | None = None,
+    offline: bool = False,
     reporter: Reporter,
 ) -> Run | None:
     """Go on with the run that these settings began before; None where there is none yet."""
     wanted = recipes.resolve(recipe, given)
+    if name is not None:
+        check_name(name)
     begun = find_run(wanted, out, name)
     place = begun or (out / name if name is not None else None)
     if place is not None and cleared(place):
@@ -190,4 +200,4 @@ def resume_if_begun(
         reporter.note("there is no such run yet, so it begins")
         return None
     reporter.note(f"{begun} was begun before")
-    return go_on(begun, like(begun, wanted), model, allow=allow, reporter=reporter)
+    return go_on(begun, like(begun, wanted), model, allow=allow, offline=offline, reporter=reporter)

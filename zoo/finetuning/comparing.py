@@ -75,7 +75,7 @@ def refuse(called: str, changes: Sequence[Change], allow: Sequence[str], details
     rows = [f"{each.key:<{widths[0]}}  {each.before:<{widths[1]}} → {each.now}" for each in refused]
     fixed = [each.key for each in refused if each.word in FIXED]
     if fixed:
-        way = f"with another {fixed[0]} it is another run: zoo finetune … --weights {called} starts it from this one"
+        way = f"with other {fixed[0]} it is another run: zoo finetune … --weights {called} starts it from this one"
     else:
         words = ",".join(dict.fromkeys(each.word for each in refused))
         way = f"put back what was there, or go on with what is there now: --allow {words}"

@@ -18,11 +18,7 @@ def find_run(recipe: Recipe, out: Path, name: str | None) -> Path | None:
     if recipe.model is None or recipe.data is None:
         raise UsageError("--resume needs the model and the data of its run.", "or: zoo resume RUN")
     root = Path(recipe.data).expanduser().resolve()
-    found = [
-        place.parent
-        for place in out.glob(f"*/{RECIPE}")
-        if _is_of(place.parent, recipes.find(str(place)), recipe.model, root)
-    ]
+    found = [place.parent for place in out.glob(f"*/{RECIPE}") if _is_of(place.parent, recipe.model, root)]
     # A run that was killed at once has no list of data yet.
     begun = {run: run / DATA if (run / DATA).is_file() else run / RECIPE for run in found}
     return max(found, key=lambda run: begun[run].stat().st_mtime_ns, default=None)
@@ -46,8 +42,13 @@ def like(run: Path, recipe: Recipe) -> Recipe:
     )
 
 
-def _is_of(folder: Path, run: Recipe, model: str, root: Path) -> bool:
+def _is_of(folder: Path, model: str, root: Path) -> bool:
     """Whether a run is of this model and data, under the name that it got from them."""
+    try:
+        run = recipes.find(str(folder / RECIPE))
+    except (UsageError, OSError):
+        # Somebody else's run that cannot be read is not the one that is meant.
+        return False
     if run.model is None or run.data is None or not _same_model(run.model, model) or Path(run.data) != root:
         return False
     return is_numbered(folder.name, default_name(run.model, root))

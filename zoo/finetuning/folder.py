@@ -82,8 +82,9 @@ def next_free(folder: Path) -> Path:
 
 def ended_early(folder: Path) -> bool:
     """Whether a folder holds nothing but what a run writes before its first checkpoint, its recipe maybe not yet."""
-    written = {RECIPE, DATA, "log.jsonl", "metrics.csv", "numerics.json", ".lock", ".lock.json"}
-    return folder.is_dir() and all(each.name in written or each.suffix == ".tmp" for each in folder.iterdir())
+    written = {RECIPE, DATA, "log.jsonl", "metrics.csv", ".lock", ".lock.json"}
+    found = {each.name for each in folder.iterdir() if each.suffix != ".tmp"} if folder.is_dir() else set()
+    return bool(found & {RECIPE, ".lock"}) and found <= written
 
 
 def cleared(folder: Path) -> bool:
@@ -96,6 +97,12 @@ def cleared(folder: Path) -> bool:
     with files.locked(folder):
         files.remove_folder(folder)
     return True
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that is none of a single folder."""
+    if Path(name).name != name or name in ("", ".."):
+        raise UsageError(f"--name {name!r} is no name of a folder.", "--out says where the run's folder is made")
 
 
 @contextlib.contextmanager

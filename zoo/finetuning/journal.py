@@ -22,6 +22,9 @@ NUMERICS = "numerics.json"
 class Journal:
     """Writes into the folder of a plan."""
 
+    rescues = True
+    """Whether what an error leaves good is to be saved."""
+
     def __init__(self, plan: Plan, reporter: Reporter) -> None:
         self.plan = plan
         self.reporter = reporter
@@ -58,6 +61,10 @@ class Journal:
         self.newest = name
         self.saver.save(name, snapshot)
         self.last_saved = time.monotonic()
+
+    def give_up(self) -> None:
+        """Let the checkpoint that is being written come to nothing."""
+        self.saver.give_up()
 
     def wait(self) -> None:
         """Return when every checkpoint is on the disk."""

@@ -1,11 +1,12 @@
-"""How far a run has come: what a checkpoint keeps of it, so that the run goes on exactly there."""
+"""How far a run has come and what it was told: what a checkpoint keeps so that the run goes on exactly there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import CheckpointError
+from zoo import recipe as recipes
+from zoo.errors import CheckpointError, UsageError
 
 
 @dataclass
@@ -42,9 +43,56 @@ class Position:
         return dict(vars(self))
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a run was told when a checkpoint of it was saved; empty for one that was saved without a run."""
+
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    """The fingerprint of its pictures."""
+
+
+COUNTS = ("stage", "epoch", "step", "stage_epoch", "step_in_epoch", "since")
+NUMBERS = ("score", "best_score", "seconds")
+
+
 def position_of(training: Mapping[str, Any], checkpoint: Path) -> Position:
     """The position that a checkpoint's training state has; raises CheckpointError when it has none."""
     try:
-        return Position(**training["progress"])
+        position = Position(**training["progress"])
+        wrong = [name for name in COUNTS if not _is_count(getattr(position, name))]
+        wrong += [name for name in NUMBERS if not isinstance(getattr(position, name), float | int | None)]
+        if not isinstance(position.tally, dict | None):
+            wrong.append("tally")
+        if not isinstance(position.rows, list) or not all(isinstance(row, dict) for row in position.rows):
+            wrong.append("rows")
+        if position.best_epoch is not None and not _is_count(position.best_epoch):
+            wrong.append("best_epoch")
+        if wrong:
+            raise TypeError(f"{wrong[0]} is {getattr(position, wrong[0])!r:.40}")
     except (TypeError, KeyError) as error:
         raise CheckpointError(f"{checkpoint} does not say where its run stood: {error}.") from error
+    return position
+
+
+def told(training: Mapping[str, Any], checkpoint: Path) -> Told:
+    """What the run of a checkpoint was told; raises CheckpointError when it is no recipe."""
+    values = training.get("settings") or {}
+    try:
+        recipe, data = values.get("recipe") or {}, values.get("data")
+        if recipe:
+            recipes.from_values(recipe, "of the checkpoint")
+    except (UsageError, AttributeError, TypeError) as error:
+        reason = error.hints[0] if isinstance(error, UsageError) and error.hints else error
+        raise CheckpointError(f"{checkpoint} does not say what its run was told: {reason}.") from error
+    return Told(recipe, data if isinstance(data, str) else None)
+
+
+def machine_of(training: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the machine of a checkpoint was, as far as it says."""
+    found = training.get("machine")
+    return found if isinstance(found, dict) else {}
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

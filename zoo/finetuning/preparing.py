@@ -13,12 +13,12 @@ from zoo.data.folders import Dataset, find_dataset, to_json
 from zoo.data.listing import Facts
 from zoo.data.pictures import require_readable
 from zoo.errors import StorageError, UsageError
-from zoo.finetuning.folder import default_name, next_free
+from zoo.finetuning.folder import check_name, default_name, next_free
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.table import Row, rows_of
 from zoo.freezing.order import RunningOrder
-from zoo.recipe import Recipe, Stage
+from zoo.recipe import Recipe, Stage, most_kept
 from zoo.registry import ModelSpec, set_spec, spec_of, unwrapped
 from zoo.sources.bases import base_of, weights_text
 from zoo.sources.loading import load
@@ -47,9 +47,8 @@ def prepare(
     device = pick(recipe.device, recipe.amp)
     _check_out(out)
     if name is not None:
-        if Path(name).name != name or name in ("", ".."):
-            raise UsageError(f"--name {name!r} is no name of a folder.", "--out says where the run's folder is made")
-        _check_name(out / name, overwrite)
+        check_name(name)
+        _check_free(out / name, overwrite)
     dataset = find_dataset(Path(recipe.data).expanduser(), classes=_classes_of(recipe), seed=recipe.seed)
     built = with_head(recipe, dataset, model, offline=offline)
     adjust(built, recipe)
@@ -63,8 +62,8 @@ def prepare(
         if folder != taken:
             reporter.note(f"{taken} exists, so this run is {folder.name}; --overwrite replaces it")
     elif folder.exists():
-        _check_name(folder, overwrite)
-    check_space(folder, size)
+        _check_free(folder, overwrite)
+    check_space(folder, size, most_kept(recipe) + 1)
     facts = check_pictures(dataset, reporter)
     workers = recipe.workers if recipe.workers is not None else default_workers(device)
     repeatable = dataclasses.replace(
@@ -219,7 +218,7 @@ def _check_out(out: Path) -> None:
             return
 
 
-def _check_name(folder: Path, overwrite: bool) -> None:
+def _check_free(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not overwrite:
@@ -228,13 +227,16 @@ def _check_name(folder: Path, overwrite: bool) -> None:
         raise StorageError(f"{folder} was not made by zoo, so --overwrite does not touch it.", "give another --name")
 
 
-def check_space(folder: Path, size: int) -> None:
-    """Raise StorageError unless two checkpoints of this size fit where a run is kept."""
+def check_space(folder: Path, size: int, count: int) -> None:
+    """Raise StorageError unless so many checkpoints of this size fit where a run is kept.
+
+    They are those that stay, and the one that is written before another goes.
+    """
     free = files.free_space(folder)
-    if free < 2 * size:
+    if free < count * size:
         raise StorageError(
-            f"{folder.parent} has {free / 1e6:,.0f} MB free, and two checkpoints take {2 * size / 1e6:,.0f} MB.",
-            "free some space, or give another place with --out",
+            f"{folder.parent} has {free / 1e6:,.0f} MB free, and {count} checkpoints take {count * size / 1e6:,.0f} MB.",
+            "free some space, keep fewer with --keep last, or give another place",
         )
 
 

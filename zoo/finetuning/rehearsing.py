@@ -10,6 +10,7 @@ from torch.nn import functional
 from zoo import files
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.preparing import apply_stage
+from zoo.recipe import most_kept
 from zoo.training.devices import peak_memory, synchronize
 from zoo.training.loop import logits_of, random_state_kept, to_device
 
@@ -81,13 +82,6 @@ def rehearse(plan: Plan) -> Estimate:
         seconds=seconds,
         peak=peak_memory(plan.device),
         checkpoint_bytes=plan.checkpoint_bytes,
-        disk_bytes=_kept(plan.recipe.keep, plan.recipe.epochs) * plan.checkpoint_bytes,
+        disk_bytes=most_kept(plan.recipe) * plan.checkpoint_bytes,
         free_bytes=files.free_space(plan.folder),
     )
-
-
-def _kept(keep: str, epochs: int) -> int:
-    """How many checkpoints stay at most: the newest, those of `every:N`, and the best."""
-    every = [int(part.partition(":")[2]) for part in keep.split(",") if ":" in part]
-    regular = sum(any(epoch % number == 0 for number in every) for epoch in range(1, epochs))
-    return min(epochs, regular + 1 + ("best" in keep))

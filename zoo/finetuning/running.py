@@ -13,7 +13,7 @@ from zoo import freezing
 from zoo.checkpoint.state import restore_optimizer
 from zoo.checkpoint.writing import Snapshot
 from zoo.data.loading import Loader
-from zoo.errors import NumericsError, Stopped, StorageError
+from zoo.errors import CheckpointError, NumericsError, Stopped, StorageError
 from zoo.finetuning.comparing import OPTIMIZER, POLICY
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan
@@ -57,16 +57,18 @@ class Runner:
         plan.device.place(plan.model)
         train, val = plan.loader(train=True), plan.loader(train=False)
         with self.stop.listening():
-            for number in range(self.at.stage, len(plan.recipe.stages)):
-                self.at.stage = number
-                trainer = self._start_stage(plan.recipe.stages[number])
-                try:
-                    self._run_stage(trainer, plan.recipe.stages[number], train, val)
-                except Exception as error:
-                    self._rescue(trainer, error)
-                    raise
-                self.at.stage_epoch = 0
-            self.journal.wait()
+            try:
+                for number in range(self.at.stage, len(plan.recipe.stages)):
+                    self.at.stage = number
+                    trainer = self._start_stage(plan.recipe.stages[number])
+                    with self._rescuing(trainer):
+                        self._run_stage(trainer, plan.recipe.stages[number], train, val)
+                    self.at.stage_epoch = 0
+                self.journal.wait()
+            except BaseException:
+                # After a second Ctrl-C a checkpoint may still be on its way; nothing goes on behind the caller's back.
+                self.journal.give_up()
+                raise
         return self.latest
 
     def _start_stage(self, stage: Stage) -> loop.Trainer:
@@ -90,11 +92,15 @@ class Runner:
 
     def _restore(self, optimizer: Optimizer, scaler: torch.amp.GradScaler | None) -> None:
         assert self.state is not None
-        if self.state["optimizer"] is not None:
-            exactly = not self.plan.changed & OPTIMIZER
-            restore_optimizer(optimizer, self.plan.model, self.state["optimizer"], exactly=exactly)
-        if scaler and self.state["scaler"]:
-            scaler.load_state_dict(self.state["scaler"])
+        exactly = not self.plan.changed & OPTIMIZER
+        try:
+            if self.state["optimizer"] is not None:
+                restore_optimizer(optimizer, self.plan.model, self.state["optimizer"], exactly=exactly)
+            if scaler and self.state["scaler"]:
+                scaler.load_state_dict(self.state["scaler"])
+        # Anybody may have written the state, and wrong ones fail in the ways of each optimizer.
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            raise CheckpointError(f"the checkpoint's optimizer state cannot be put back: {error!r:.120}.") from error
         # Only the stage in which the run stopped goes on with it.
         self.state = None
 
@@ -113,7 +119,10 @@ class Runner:
         at, plan = self.at, self.plan
         self.tally = tally = Tally(plan.dataset.classes)
         if at.tally is not None:
-            tally.restore(at.tally)
+            try:
+                tally.restore(at.tally)
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise CheckpointError(f"the figures of the epoch at hand cannot be used: {error!r:.99}.") from error
         steps = loop.train_steps(
             trainer,
             train.epoch(at.epoch, at.step_in_epoch),
@@ -238,9 +247,21 @@ class Runner:
             loop.require_finite(trainer, largest, f"{spoiled[0]} holds", self.at.step - 1)
         return snapshot
 
+    @contextmanager
+    def _rescuing(self, trainer: loop.Trainer) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._rescue(trainer, error)
+            raise
+
     def _rescue(self, trainer: loop.Trainer, error: Exception) -> None:
         """Save what an error leaves good, so that the run can go on before it; its own errors are told."""
         at = self.at
+        if not self.journal.rescues:
+            return
+        if not isinstance(error, Stopped):
+            self.journal.log("error", what=f"{type(error).__name__}: {error}"[:500])
         trusted = trainer.intact and not isinstance(error, (NumericsError, StorageError, Stopped))
         wanted = trusted and at.step > 0 and at.name != self.journal.newest
         try:

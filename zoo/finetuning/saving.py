@@ -15,6 +15,10 @@ LARGE = 32_000_000
 """Bytes from which a checkpoint is written in the background; a smaller one is there before a thread would be."""
 
 
+class _GivenUp(Exception):  # noqa: N818 - nothing is wrong
+    """The checkpoint that is being written is not wanted any more."""
+
+
 class Saver:
     """Writes a run's checkpoints; `done` hears of each in the thread that called."""
 
@@ -26,6 +30,7 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._saved: Saved | None = None
         self._error: BaseException | None = None
+        self._given_up = threading.Event()
 
     def save(self, name: str, snapshot: Snapshot) -> None:
         """Write a snapshot after the one before; a large one in the background."""
@@ -35,8 +40,7 @@ class Saver:
         if size < LARGE or snapshot.plain is not None:
             self.done(self._write(name, snapshot))
             return
-        # A daemon, so that a second Ctrl-C need not wait for it.
-        self._thread = threading.Thread(target=self._work, args=(name, snapshot), name="zoo-saver", daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(name, snapshot), name="zoo-saver")
         self._thread.start()
 
     def poll(self) -> None:
@@ -56,6 +60,13 @@ class Saver:
             raise error
         assert saved is not None
         self.done(saved)
+
+    def give_up(self) -> None:
+        """Let what is being written come to nothing: whoever trained may change the tensors from now on."""
+        self._given_up.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def is_regular(self, epoch: int) -> bool:
         """Whether `every:N` keeps this epoch."""
@@ -77,24 +88,28 @@ class Saver:
         if (self.run / name).exists() and not (self.run / name / files.MANIFEST).is_file():
             # It was a checkpoint once, as all of that name are here, and is none without its manifest.
             files.remove_folder(self.run / name)
-        saved = writing.write(self.run / name, snapshot)
+        saved = writing.write(self.run / name, snapshot, self._check)
         self._prune(name, snapshot.training.values["progress"]["best_epoch"])
         return saved
 
-    def _prune(self, newest: str, best: int | None) -> None:
-        """Remove the checkpoints before the newest that `keep` does not name.
+    def _check(self) -> None:
+        if self._given_up.is_set():
+            raise _GivenUp
 
-        Names tell which: what is inside may be damaged. One that is later than the newest is, since the run
-        went on from before it, and must not stand in for the newest.
+    def _prune(self, newest: str, best: int | None) -> None:
+        """Remove the checkpoints that `keep` does not name, by their names, since what is inside may be damaged.
+
+        Names that come after the newest are of steps that the run went on from before: it passed over them, or
+        counts its steps otherwise now.
         """
         now = _position(newest)
         assert now is not None
         for folder in self.run.glob("epoch-*"):
             at = _position(folder.name)
-            if at is None or at >= now:
+            if at is None or folder.name == newest:
                 continue
             epoch, step = at
-            stays = step == 0 and (self.is_regular(epoch) or (self.keep_best and epoch == best))
+            stays = step == 0 and at < now and (self.is_regular(epoch) or (self.keep_best and epoch == best))
             if not stays:
                 files.remove_folder(folder)
 

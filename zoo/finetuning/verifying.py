@@ -17,7 +17,7 @@ from zoo.finetuning.comparing import machine_differences
 from zoo.finetuning.folder import DATA, RECIPE
 from zoo.finetuning.journal import NUMERICS, Journal
 from zoo.finetuning.plan import Plan
-from zoo.finetuning.position import Position, position_of
+from zoo.finetuning.position import Position, Told, machine_of, position_of, told
 from zoo.finetuning.preparing import adjust, with_head
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Runner
@@ -38,6 +38,8 @@ class _Reached(Stopped):
 
 class _Rehearsal(Journal):
     """Writes nothing, and ends the run where a checkpoint of this name would be saved."""
+
+    rescues = False
 
     def __init__(self, plan: Plan, name: str) -> None:
         super().__init__(plan, Reporter())
@@ -68,10 +70,12 @@ class _Rehearsal(Journal):
         return self.plan.folder / NUMERICS
 
 
-def verify_newest(folder: Path, newest: Path, model: nn.Module | None, data: Path | None = None) -> str:
-    """Train from the checkpoint before the newest one, or from the start, up to it; say that all is the same.
+def verify_newest(
+    folder: Path, newest: Path, model: nn.Module | None, data: Path | None, base: Path | None, reporter: Reporter
+) -> None:
+    """Train from the checkpoint before the newest one, or from the start, up to it; tell that all is the same.
 
-    `data` is where the pictures lie now.
+    `data` is where the pictures lie now, `base` where the weights of a delta.
 
     Raises CheckpointError that names what differs.
     """
@@ -84,13 +88,12 @@ def verify_newest(folder: Path, newest: Path, model: nn.Module | None, data: Pat
             " from then on is left to start from.",
             "--keep every:1 keeps them",
         )
-    plan = _plan(folder, earlier, model, data)
+    plan = _plan(folder, told(target, newest), earlier, model, data, base)
     state = reading.read_training(earlier) if earlier else None
     position = position_of(state, earlier) if state and earlier else Position()
     steps = goal.step - position.step
-    threads = target["machine"].get("threads")
-    if isinstance(threads, int) and threads > 0:
-        torch.set_num_threads(threads)
+    start = earlier.name if earlier else "the start"
+    reporter.note(f"verifying: {steps:,} steps from {start} to {newest.name} are trained again")
     runner = Runner(plan, Reporter(), _Rehearsal(plan, goal.name), position, state)
     try:
         runner.run()
@@ -98,11 +101,10 @@ def verify_newest(folder: Path, newest: Path, model: nn.Module | None, data: Pat
         if runner.stop or not isinstance(ended, _Reached):
             what = "stopped while it was verified; the run is as it was."
             raise Stopped(what, exit_code=runner.stop.exit_code) from None
-        _compare(ended.snapshot, newest, target, machine(plan.device, plan.spec.source))
+        _compare(ended.snapshot, newest, target, machine(plan.device, plan.spec.source), base)
     else:
         raise CheckpointError(f"{newest} is not what its run gives: the run never comes to {goal.name}.")
-    start = earlier.name if earlier else "the start"
-    return f"verified: {steps:,} steps from {start} to {newest.name} give the same bits again"
+    reporter.note(f"verified: {steps:,} steps from {start} to {newest.name} give the same bits again")
 
 
 def _before(folder: Path, goal: Position) -> Path | None:
@@ -118,20 +120,30 @@ def _before(folder: Path, goal: Position) -> Path | None:
     return None
 
 
-def _plan(folder: Path, checkpoint: Path | None, model: nn.Module | None, data: Path | None) -> Plan:
-    recipe = recipes.find(str(folder / RECIPE))
+def _plan(
+    folder: Path, before: Told, checkpoint: Path | None, model: nn.Module | None, data: Path | None, base: Path | None
+) -> Plan:
+    # By what the checkpoint was told: the run's own recipe may have been edited since.
+    kept = before.recipe
+    recipe = recipes.from_values(kept, RECIPE) if kept else recipes.find(str(folder / RECIPE))
     listing = reading.read_json(folder / DATA)
     dataset = from_json(listing, str(folder / DATA), data)
-    built = load_checkpoint(checkpoint, model) if checkpoint else with_head(recipe, dataset, model, offline=False)
+    built = (
+        load_checkpoint(checkpoint, model, base=base)
+        if checkpoint
+        else with_head(recipe, dataset, model, offline=False)
+    )
     adjust(built, recipe)
     device = pick(recipe.device, recipe.amp)
     workers = recipe.workers if recipe.workers is not None else default_workers(device)
     return Plan(recipe, built, dataset, device, freezing.observe(built), folder, [], 0, workers, listing)
 
 
-def _compare(snapshot: Snapshot, checkpoint: Path, training: dict[str, Any], here: dict[str, Any]) -> None:
+def _compare(
+    snapshot: Snapshot, checkpoint: Path, training: dict[str, Any], here: dict[str, Any], base: Path | None
+) -> None:
     spec = reading.read_config(checkpoint).spec
-    weights = _differing(dict(snapshot.state), state_of(checkpoint, spec))
+    weights = _differing(dict(snapshot.state), state_of(checkpoint, spec, base))
     place = checkpoint / TENSORS
     optimizer = _differing(snapshot.training.tensors, read_tensors(place) if place.is_file() else {})
     rows = _rows(snapshot.training.values["progress"]) != _rows(training["progress"])
@@ -142,7 +154,7 @@ def _compare(snapshot: Snapshot, checkpoint: Path, training: dict[str, Any], her
         *([f"{len(optimizer)} tensors of the optimizer"] if optimizer else []),
         *(["the rows of metrics.csv"] if rows else []),
     ]
-    other = machine_differences(training["machine"], here)
+    other = machine_differences(machine_of(training), here)
     raise CheckpointError(
         f"{checkpoint} is not what its run gives when it is repeated: {' and '.join(what)} differ.",
         f"the machine is another one: {'; '.join(other)}"

@@ -49,16 +49,18 @@ def is_from_base(spec: ModelSpec, name: str) -> bool:
     return not is_under(name, spec.head_prefix) and name not in spec.fresh
 
 
-def checked(facts: Mapping[str, Any], spec: ModelSpec, checkpoint: Path, given: Path | None = None) -> str:
+def checked(
+    facts: Mapping[str, Any], spec: ModelSpec, checkpoint: Path, given: Path | None = None, *, offline: bool = False
+) -> str:
     """What loads the base of a delta, `given` or where it was, after comparing the file's hash.
 
     Raises CheckpointError when it is missing or is another one.
     """
     weights, named = str(given or facts.get("weights")), str(facts.get("file"))
-    advice = f"get {named}, then: zoo export {checkpoint} --to FOLDER --base FILE"
+    advice = f"say where it is now with --base FILE: zoo resume RUN, zoo export {checkpoint} --to FOLDER"
     try:
         # Names in a file must not make zoo ask a hub for them; the sets of torchvision and timm are their own.
-        _, found = _identity(_files_of(spec, weights, offline=spec.source == "hf"))
+        _, found = _identity(_files_of(spec, weights, offline=offline or spec.source == "hf"))
     except (ZooError, OSError) as error:
         reason = error.message if isinstance(error, ZooError) else str(error)
         raise CheckpointError(f"{checkpoint} is a delta, and its base {named} is missing: {reason}", advice) from error

@@ -18,7 +18,7 @@ from zoo.checkpoint.delta import Base
 from zoo.checkpoint.foreign.modules import read_module
 from zoo.checkpoint.state import Stateful, optimizer_state
 from zoo.checkpoint.writing import Saved, Snapshot
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, UsageError
 from zoo.registry import ModelSpec, find_spec, set_spec, spec_of, unwrapped
 from zoo.sources.bases import base_of, weights_text
 from zoo.sources.loading import base_state, rebuild, state_of
@@ -118,6 +118,7 @@ def load_checkpoint(
     scaler: Stateful | None = None,
     base: str | Path | None = None,
     trust: str | None = None,
+    offline: bool = False,
 ) -> nn.Module:
     """The model of a checkpoint, a plain `nn.Module` with its weights and what was frozen, in eval mode.
 
@@ -130,15 +131,39 @@ def load_checkpoint(
     `folder` is a checkpoint or a run, which stands for its best checkpoint. The model is built from the
     checkpoint unless one is given, which is then loaded in place. An `optimizer` gets its saved state and
     trains the returned model from then on, its parameters found by name; a `scheduler` gets its state.
-    `base` says where the weights are that a delta refers to, if they have moved. Given a checkpoint's `model.pt`,
-    a pickle, the model comes from there: that runs code, so `trust` must be the sha256 of that very file.
+    `base` says where the weights are that a delta refers to, if they have moved; `offline` keeps from downloading
+    them. Given a checkpoint's `model.pt`, a pickle, the model comes from there: that runs code, so `trust` must be
+    the sha256 of that very file.
 
     Raises CheckpointError when the checkpoint is absent, damaged, or does not fit, or a pickle is not trusted.
     """
     place = located(folder)
+    if trust is not None and not place.is_file():
+        raise UsageError(f"{folder} is no pickle, so there is nothing to trust.", "leave --trust-pickle out")
     if place.is_file():
         given = [each for each in (model, optimizer, scheduler, scaler, base) if each is not None]
         return _whole_model(place, trust, alone=not given)
+    moved = Path(base) if base else None
+    try:
+        return _loaded(place, model, optimizer, scheduler, scaler, moved, offline=offline)
+    except CheckpointError:
+        if place == Path(folder).expanduser() or place.exists():
+            raise
+    # A run that goes on removed it meanwhile, when it had a better one.
+    place = reading.checkpoint_at(folder)
+    return _loaded(place, model, optimizer, scheduler, scaler, moved, offline=offline)
+
+
+def _loaded(
+    place: Path,
+    model: nn.Module | None,
+    optimizer: Optimizer | None,
+    scheduler: Stateful | None,
+    scaler: Stateful | None,
+    base: Path | None,
+    *,
+    offline: bool,
+) -> nn.Module:
     reading.verify(place)
     config = reading.read_config(place)
     if model is None:
@@ -149,7 +174,7 @@ def load_checkpoint(
             )
         model = rebuild(config.spec)
     inner = unwrapped(model)
-    reading.restore_weights(place, inner, state_of(place, config.spec, Path(base) if base else None))
+    reading.restore_weights(place, inner, state_of(place, config.spec, base, offline=offline))
     training = reading.read_training(place)
     try:
         freezing.restore(inner, training["frozen"]["parameters"], training["frozen"]["held"])

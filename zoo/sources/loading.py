@@ -246,7 +246,9 @@ def _load_file(
     )
 
 
-def state_of(checkpoint: Path, spec: ModelSpec | None, base: Path | None = None) -> dict[str, Tensor]:
+def state_of(
+    checkpoint: Path, spec: ModelSpec | None, base: Path | None = None, *, offline: bool = False
+) -> dict[str, Tensor]:
     """The state dict of a verified checkpoint; that of a delta is put together with its base, which may be given.
 
     Raises CheckpointError when the base is missing, or is not the one that the delta was saved with.
@@ -256,7 +258,7 @@ def state_of(checkpoint: Path, spec: ModelSpec | None, base: Path | None = None)
         return read_tensors(checkpoint / WEIGHTS)
     if spec is None:
         raise CheckpointError(f"{checkpoint} is a delta of a model that zoo knows nothing about.")
-    weights = checked(facts, spec, checkpoint, base)
+    weights = checked(facts, spec, checkpoint, base, offline=offline)
     return joined(read_tensors(checkpoint / DELTA), base_state(spec, weights), str(facts.get("state")), str(checkpoint))
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import platform
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -85,15 +87,32 @@ LIBRARIES = {"torchvision": ("torchvision",), "timm": ("torchvision", "timm"), "
 
 def machine(device: Device, source: str) -> dict[str, Any]:
     """What the numbers of a run with a model of some source depend on, beside its settings."""
-    name = torch.cuda.get_device_name(device.device) if device.device.type == "cuda" else device.device.type
+    name, more = f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()}", {}
+    if device.device.type == "cuda":
+        name, more = torch.cuda.get_device_name(device.device), {"cudnn": str(torch.backends.cudnn.version())}
+    elif device.device.type != "cpu":
+        name = device.device.type
     return {
         "torch": torch.__version__,
         "device": name,
         "precision": str(device.amp or torch.float32),
         "threads": torch.get_num_threads(),
         "processes": 1,
+        **more,
         **{library: version(library) for library in ("pillow", *LIBRARIES.get(source, ("torchvision",)))},
     }
+
+
+@contextlib.contextmanager
+def threads(count: Any) -> Iterator[None]:
+    """So many threads for the body, where it is a number that this machine could have meant, then as before."""
+    before = torch.get_num_threads()
+    if isinstance(count, int) and not isinstance(count, bool) and 0 < count <= 4 * (os.cpu_count() or 1):
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def default_workers(device: Device) -> int:

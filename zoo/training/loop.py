@@ -50,6 +50,7 @@ def train_steps(
     trainer.model.train()
     statistics = _Statistics(trainer.model)
     trained = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    require_finite(trainer, _largest(trained), "before it a weight is", step)
     for done, (pictures, labels) in enumerate(to_device(batches, trainer.device)):
         seed_everything(derive(trainer.seed, "step", step + done))
         set_rates(trainer.optimizer, trainer.schedule(stage_step + done))
@@ -62,7 +63,7 @@ def train_steps(
             require_finite(trainer, value, "the loss is", step + done)
             trainer.optimizer.zero_grad(set_to_none=True)
             (trainer.scaler.scale(loss) if trainer.scaler else loss).backward()
-            _check_values(trainer, trained, step + done)
+            _check_gradients(trainer, trained, step + done)
         except BaseException:
             statistics.restore()
             raise
@@ -72,20 +73,20 @@ def train_steps(
             trainer.scaler.update()
         else:
             trainer.optimizer.step()
+        require_finite(trainer, _largest(trained), "after it a weight is", step + done)
         tally.add(logits, labels, value)
         trainer.intact = True
         yield value
 
 
-def _check_values(trainer: Trainer, trained: Sequence[Tensor], step: int) -> None:
-    """Look for gradients and weights that are no numbers, by their largest magnitudes."""
+def _check_gradients(trainer: Trainer, trained: Sequence[Tensor], step: int) -> None:
+    """Look for gradients that are no numbers, by their largest magnitudes."""
     if trainer.scaler is None:
         # Under a scaler gradients may overflow: it leaves such a step out and scales less from then on.
         gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
         require_finite(trainer, _largest(gradients), "a gradient is", step)
     elif trainer.scaler.get_scale() < SMALLEST_SCALE:
         require_finite(trainer, float("inf"), "at every scale a gradient is", step)
-    require_finite(trainer, _largest(trained), "a weight is", step)
 
 
 SMALLEST_SCALE = 1e-6
@@ -103,7 +104,7 @@ def require_finite(trainer: Trainer, value: float, what: str, step: int) -> None
         return
     rate = max(group["lr"] for group in trainer.optimizer.param_groups)
     raise NumericsError(
-        f"{what} {value} at step {step}, so training ends; checkpoints from before are kept.",
+        f"{what} {value} at step {step}, so training ends, and nothing of it is saved.",
         f"the learning rate was {rate:.3g}: try a smaller --lr"
         + ("" if trainer.device.amp is None else ", or --amp off"),
     )

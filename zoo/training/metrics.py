@@ -74,7 +74,10 @@ class Tally:
 
     def restore(self, state: dict[str, object]) -> None:
         """Take over what `state` gave."""
-        self.confusion = torch.tensor(state["confusion"], dtype=torch.int64)
+        confusion = torch.tensor(state["confusion"], dtype=torch.int64)
+        if confusion.shape != self.confusion.shape:
+            raise ValueError(f"a confusion matrix of {tuple(confusion.shape)}")
+        self.confusion = confusion
         self.loss = float(state["loss"])  # type: ignore[arg-type]
         self.top5 = int(state["top5"])  # type: ignore[call-overload]
 

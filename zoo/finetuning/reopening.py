@@ -1,0 +1,168 @@
+"""The plan of a run that exists: its own data, the model of its checkpoint, and what is not as it was."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from zoo.checkpoint import reading
+from zoo.data.fingerprint import Changes, changes, fingerprint, remaining
+from zoo.data.folders import Dataset, from_json, to_json
+from zoo.data.listing import parse
+from zoo.errors import CheckpointError, DataError, UsageError
+from zoo.finetuning import comparing
+from zoo.finetuning.agreeing import agreed_data, agreed_recipe
+from zoo.finetuning.comparing import Change
+from zoo.finetuning.folder import DATA, RECIPE
+from zoo.finetuning.plan import Plan
+from zoo.finetuning.position import Position, Told
+from zoo.finetuning.preparing import adjust, check_pictures, check_space, checkpoint_size, observed, tables_of
+from zoo.finetuning.reporting import Reporter
+from zoo.names import listed
+from zoo.recipe import Recipe, most_kept
+from zoo.registry import set_spec, spec_of
+from zoo.sources.bases import base_of, weights_text
+from zoo.sources.checkpoints import load_checkpoint
+from zoo.sources.loading import base_state
+from zoo.training.devices import default_workers, pick
+
+ASIDE = "aside"
+"""The key of `data.json` for pictures that came after the run began and that it does not use."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a run would be told now that differs from what its checkpoint says it was told."""
+
+    settings: tuple[Change, ...]
+    pictures: Changes
+    listing: Mapping[str, Any]
+    """What `data.json` says."""
+    root: Path
+    """Where the pictures lie now."""
+
+
+def difference(folder: Path, recipe: Recipe, told: Told, allow: Sequence[str]) -> Difference:
+    """Compare a run with what it was, by its recipe and by the contents of its pictures.
+
+    Raises CheckpointError, with a table of before and now, for what is neither in `allow` nor was agreed on
+    when the run went on before; DataError when there are no pictures.
+    """
+    where = str(folder / DATA)
+    listing = reading.read_json(folder / DATA)
+    recorded = parse(listing, where).root
+    root = Path(recipe.data) if recipe.data else recorded
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}.", "say where the pictures lie now: --data FOLDER")
+    found = _data_changes(listing, root, where, thorough=root != recorded)
+    settings = comparing.recipe_changes(told.recipe, recipe) if told.recipe else []
+    data = []
+    if found:
+        data.append(Change("data", "as listed", str(found)))
+    elif told.data not in (None, fingerprint(listing)) and not agreed_data(folder, fingerprint(listing)):
+        data.append(Change("data", "as trained on", f"another {DATA}"))
+    asked = [*(() if agreed_recipe(folder, recipe) else settings), *data]
+    comparing.refuse(str(folder), asked, allow, found.lines() if "data" not in allow else ())
+    return Difference((*settings, *data), found, listing, root)
+
+
+def plan_again(
+    folder: Path,
+    recipe: Recipe,
+    checkpoint: Path,
+    told: Told,
+    found: Difference,
+    *,
+    model: nn.Module | None,
+    base: Path | None,
+    offline: bool,
+    reporter: Reporter,
+) -> Plan:
+    """The plan of a run from its checkpoint on; nothing is written."""
+    model = load_checkpoint(checkpoint, model, base=base, offline=offline)
+    if base is not None:
+        set_spec(model, dataclasses.replace(spec_of(model), weights=str(base.resolve())))
+    _check_classes(model, found.listing, folder)
+    if recipe.img_size is None and told.recipe.get("img-size") is not None:
+        raise UsageError(f"{folder / RECIPE} has no img-size any more.", "write there which size it shall be")
+    adjust(model, recipe)
+    device = pick(recipe.device, recipe.amp)
+    order = observed(model)
+    spec = spec_of(model)
+    size = checkpoint_size(model, recipe, order)
+    check_space(folder, size, max(1, most_kept(recipe) + 1 - len(reading.checkpoints_of(folder))))
+    dataset, listing = _dataset(found, str(folder / DATA), recipe, reporter)
+    return Plan(
+        recipe=dataclasses.replace(recipe, data=str(found.root)),
+        model=model,
+        dataset=dataset,
+        device=device,
+        order=order,
+        folder=folder,
+        tables=tables_of(model, recipe, order),
+        checkpoint_bytes=size,
+        workers=recipe.workers if recipe.workers is not None else default_workers(device),
+        listing=listing,
+        base=base_of(spec, base_state(spec, weights_text(spec))) if recipe.save == "delta" else None,
+        changed=frozenset(each.word for each in found.settings),
+    )
+
+
+def fit_position(position: Position, told: Told, plan: Plan) -> None:
+    """With another batch size an epoch goes on at the step that comes nearest, some pictures being seen twice.
+
+    Raises UsageError when the stages no longer have the epochs that are done, CheckpointError for a position
+    that its run cannot have.
+    """
+    stages = plan.recipe.stages
+    if position.stage >= len(stages):
+        raise CheckpointError(f"the checkpoint is of stage {position.stage + 1}, and the run has {len(stages)}.")
+    done = position.stage_epoch + (position.step_in_epoch > 0)
+    earlier = sum(stage.epochs for stage in stages[: position.stage])
+    if done > stages[position.stage].epochs or earlier != position.epoch - position.stage_epoch:
+        raise UsageError(
+            f"the stages have fewer or more epochs than are done: the run is in epoch {done} of its"
+            f" stage {position.stage + 1}, after {position.epoch - position.stage_epoch} of the stages before.",
+            f"leave these as they were in {plan.folder / RECIPE}",
+        )
+    size = told.recipe.get("batch-size", plan.recipe.batch_size)
+    if size != plan.recipe.batch_size:
+        position.step_in_epoch = min(plan.steps, position.step_in_epoch * size // plan.recipe.batch_size)
+    if position.step_in_epoch > plan.steps:
+        raise CheckpointError(f"the checkpoint is of step {position.step_in_epoch}, an epoch has {plan.steps}.")
+
+
+def _data_changes(listing: Mapping[str, Any], root: Path, where: str, *, thorough: bool) -> Changes:
+    """What is different from the run's list, but for added pictures that were left aside before."""
+    found = changes(listing, root, where=where, thorough=thorough)
+    aside = listing.get(ASIDE)
+    known = set(aside) if isinstance(aside, list) else set()
+    return dataclasses.replace(found, added=tuple(name for name in found.added if name not in known))
+
+
+def _dataset(found: Difference, where: str, recipe: Recipe, reporter: Reporter) -> tuple[Dataset, Mapping[str, Any]]:
+    """The pictures to go on with, and what `data.json` says of them from now on."""
+    listing, root = found.listing, found.root
+    if found.pictures:
+        dataset = remaining(listing, root, found.pictures, where)
+        aside = [*listing.get(ASIDE, ()), *found.pictures.added]
+        return dataset, {**to_json(dataset, recipe.seed, check_pictures(dataset, reporter)), ASIDE: aside}
+    if str(root) == listing["root"]:
+        return from_json(listing, where), listing
+    reporter.note(f"the pictures lie in {root} now, with the same contents")
+    return from_json(listing, where, root), {**listing, "root": str(root)}
+
+
+def _check_classes(model: nn.Module, listing: Mapping[str, Any], folder: Path) -> None:
+    """The scores of a head mean the classes of its checkpoint, which must be those of the pictures' labels."""
+    head = spec_of(model).head
+    known = head.classes if head else ()
+    if list(known) != list(listing["classes"]):
+        raise CheckpointError(
+            f"the classes of {folder / DATA} ({listed(listing['classes'])}) are not those of its checkpoint,"
+            f" in this order: {listed(known)}.",
+            "put the file back as the run wrote it",
+        )
