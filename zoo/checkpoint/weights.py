@@ -86,7 +86,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     read_header(path)
     try:
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    # The library tells of a file that has gone meanwhile as it tells of any failure.
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} is no safetensors file or is damaged: {printable(str(error))}.") from error
 
 

@@ -24,6 +24,7 @@ from zoo.sources.bases import base_of, weights_text
 from zoo.sources.loading import load
 from zoo.training.devices import default_workers, pick
 from zoo.training.optimizers import Group, groups_of
+from zoo.units import megabytes
 
 COPIES = {"adamw": 2, "sgd": 1}
 """How many numbers an optimizer keeps for each trained one."""
@@ -235,7 +236,7 @@ def check_space(folder: Path, size: int, count: int) -> None:
     free = files.free_space(folder)
     if free < count * size:
         raise StorageError(
-            f"{folder.parent} has {free / 1e6:,.0f} MB free, and {count} checkpoints take {count * size / 1e6:,.0f} MB.",
+            f"{folder.parent} has {megabytes(free)} free, and {count} checkpoints take {megabytes(count * size)}.",
             "free some space, keep fewer with --keep last, or give another place",
         )
 

@@ -152,9 +152,12 @@ def _already_finished(folder: Path, position: Position, recipe: Recipe, reporter
 
 def _newest_good(folder: Path, reporter: Reporter) -> Path:
     """The newest checkpoint whose files are what its manifest says; what is passed over is told."""
-    for damaged in reading.damaged_of(folder):
-        reporter.note(f"the checkpoint {damaged} is damaged. It is passed over.")
-    for found in reversed(reading.checkpoints_of(folder)):
+    checkpoints = reading.checkpoints_of(folder)
+    good = {each.folder for each in checkpoints}
+    for place in sorted(folder.glob(reading.PATTERN)):
+        if place.is_dir() and place not in good:
+            reporter.note(f"{place} is damaged or not complete. It is passed over.")
+    for found in reversed(checkpoints):
         try:
             reading.verify(found.folder)
         except CheckpointError as error:
