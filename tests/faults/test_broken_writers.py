@@ -112,7 +112,7 @@ def test_kills_of_writing_a_table_see_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", [in_place, steps_not_counted])
 def test_kills_at_random_moments_see_it(control: Unbroken, tmp_path: Path, broken: Callable[[], None]) -> None:
-    assert kill_runs(control, tmp_path, 5, broken=broken).wrong
+    assert kill_runs(control, tmp_path, 60, broken=broken).wrong
 
 
 def test_a_resumed_run_that_lost_its_steps_is_seen(
