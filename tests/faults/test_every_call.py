@@ -86,6 +86,7 @@ def test_where_names_cannot_be_swapped_the_older_one_is_put_back(
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_of_an_export(control: Unbroken, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
