@@ -249,6 +249,19 @@ def test_a_number_of_threads_that_no_machine_has_is_not_taken_and_ours_is_put_ba
     assert same_weights(run / "epoch-0002", unbroken.last)
 
 
+def test_the_threads_of_the_run_are_those_of_the_run_that_goes_on_and_ours_are_put_back(
+    train: Train, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        train(epochs=2, reporter=Listener(at_step={2: press_ctrl_c}))
+    run = tmp_path / "runs" / "run"
+    (folder,) = run.glob("epoch-*")
+    before, seen = torch.get_num_threads(), []
+    spoil(folder, lambda values: values["machine"].update(threads=before + 1))
+    zoo.resume(run, reporter=Listener(at_step={1: lambda: seen.append(torch.get_num_threads())}))
+    assert (seen, torch.get_num_threads()) == ([before + 1], before)
+
+
 def test_a_base_that_has_moved_can_be_told_to_a_run_that_goes_on(tmp_path: Path, pictures: Path) -> None:
     torch.save(zoo.load("squeezenet1_1", weights=None).state_dict(), tmp_path / "weights.pth")
     same: dict[str, Any] = {"freeze": "backbone", "img_size": 32, "batch_size": 8, "workers": 0, "save": "delta"}
