@@ -76,7 +76,9 @@ class Machine:
             raise
         # Bytes that are no pickle fail in every way that reading them can; an odd backslash is a mere warning.
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, Warning) as error:
-            raise Malformed(f"its pickle cannot be followed ({str(error)[:60] or type(error).__name__})") from error
+            # A KeyError's text is the key alone, an opcode that says nothing to anybody.
+            reason = "" if isinstance(error, KeyError) else str(error)[:60]
+            raise Malformed(f"its pickle cannot be followed ({reason or 'it has an unknown opcode'})") from error
         raise Malformed("its pickle has no end")
 
     def spend(self, steps: int) -> None:
