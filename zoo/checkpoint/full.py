@@ -4,16 +4,16 @@
 `model.pt2` is an exported program that takes (batch, channels, height, width) and gives logits.
 """
 
-import errno
-import os
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import PicklingError
+from typing import IO, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo import files
 from zoo.registry import ModelSpec
 
 
@@ -24,19 +24,21 @@ def write(folder: Path, plain: nn.Module, spec: ModelSpec | None) -> tuple[str, 
     """
     notes = []
     try:
-        torch.save(plain, folder / "model.pt")
+        with _Patient.opened(folder / "model.pt") as file:
+            torch.save(plain, cast(IO[bytes], file))
     except (AttributeError, TypeError, RuntimeError, PicklingError) as error:
-        _raise_if_full(folder, error)
         (folder / "model.pt").unlink(missing_ok=True)
         notes.append(f"model.pt was left out: this model cannot be pickled ({_first_line(error)})")
     if spec is None:
         notes.append("model.pt2 was left out: the shape of an input is unknown for a model that zoo did not load")
         return tuple(notes)
     try:
-        _export(plain, spec, folder / "model.pt2")
+        with _Patient.opened(folder / "model.pt2") as file:
+            _export(plain, spec, file)
+    except OSError:
+        raise
     # torch.export fails in as many ways as models have; whatever it is, the checkpoint itself is good.
     except Exception as error:
-        _raise_if_full(folder, error)
         (folder / "model.pt2").unlink(missing_ok=True)
         notes.append(f"model.pt2 was left out: torch.export cannot follow this model ({_first_line(error)})")
     return tuple(notes)
@@ -54,7 +56,41 @@ class _Logits(nn.Module):
         return logits
 
 
-def _export(plain: nn.Module, spec: ModelSpec, path: Path) -> None:
+class _Patient:
+    """A file that torch writes to: an error of the disk waits until torch is done.
+
+    torch's own files end the whole process when a disk is full, by an error in a destructor, and name no cause.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, path: Path) -> Iterator["_Patient"]:
+        """The file for the body; afterwards what went wrong with the disk is raised."""
+        with path.open("wb", buffering=0) as file:
+            patient = cls(file)
+            yield patient
+            if patient.error is not None:
+                raise patient.error
+
+    def write(self, content: bytes) -> int:
+        """Write, or only count once the disk has failed."""
+        rest = memoryview(content).cast("B")
+        while self.error is None and rest:
+            try:
+                rest = rest[self.file.write(rest) :]
+            except OSError as error:
+                self.error = error
+        return len(content)
+
+    def flush(self) -> None:
+        """Nothing: what is written is with the system at once."""
+
+
+def _export(plain: nn.Module, spec: ModelSpec, file: _Patient) -> None:
     program = plain if spec.source != "hf" else _Logits(plain)
     # The archive keeps a copy of the sample, so it is zeros; two pictures, as one would be taken as a constant.
     sample = torch.zeros(2, len(spec.preprocessing.mean), *spec.preprocessing.size)
@@ -63,13 +99,7 @@ def _export(plain: nn.Module, spec: ModelSpec, path: Path) -> None:
         exported = torch.export.export(
             program, (sample,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
         )
-        torch.export.save(exported, path)
-
-
-def _raise_if_full(folder: Path, error: Exception) -> None:
-    """torch tells of a full disk as of any other failure; that one must not pass for the model's fault."""
-    if files.free_space(folder) < 1_000_000:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        torch.export.save(exported, cast(IO[bytes], file))
 
 
 def _first_line(error: Exception) -> str:
