@@ -48,6 +48,19 @@ def pictures(tmp_path: Path) -> Path:
     return write_pictures(tmp_path / "imgs", {"ant": 10, "bee": 10})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _forks_may_train() -> None:
+    """Let a process that is forked later compute gradients, as the tests of kills do.
+
+    torch looks once, at the first gradient, which devices need threads of their own for it. After torch.export was
+    at work it believes that there are some, and refuses gradients in every forked process.
+    """
+    # Not at the top: the number of threads counts only when it is set before.
+    import torch
+
+    torch.ones(1, requires_grad=True).sum().backward()
+
+
 @dataclass
 class Result:
     """What a command did."""
