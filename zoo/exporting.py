@@ -1,5 +1,6 @@
 """Making one form of a checkpoint from another: whole, a delta, or with the whole model beside it."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -53,6 +54,8 @@ def export(checkpoint: str | Path, to: str | Path, *, save: Save = "state", base
     spec = reading.read_config(place).spec
     if spec is None and save == "delta":
         raise CheckpointError(f"{place} holds a model that zoo knows nothing about, so there is no base.")
+    if spec and base is not None:
+        spec = dataclasses.replace(spec, weights=str(Path(base).expanduser().resolve()))
     left_out = base_of(spec, base_state(spec, weights_text(spec))) if spec and save == "delta" else None
     notes: tuple[str, ...] = ()
     with files.new_folder(target) as new:

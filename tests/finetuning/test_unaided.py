@@ -268,7 +268,7 @@ def test_a_base_that_has_moved_can_be_told_to_a_run_that_goes_on(tmp_path: Path,
     given: dict[str, Any] = {**same, "weights": tmp_path / "weights.pth", "epochs": 1, "out": tmp_path, "name": "run"}
     zoo.finetune("squeezenet1_1", pictures, **given)
     moved = (tmp_path / "weights.pth").rename(tmp_path / "moved.pth")
-    with pytest.raises(zoo.CheckpointError, match=r"weights\.pth is missing(?s:.)*zoo resume RUN"):
+    with pytest.raises(zoo.CheckpointError, match=r"weights\.pth is missing(?s:.)*--base FILE"):
         zoo.resume(tmp_path / "run", epochs=2)
     zoo.resume(tmp_path / "run", epochs=2, base=moved)
     assert zoo.resume(tmp_path / "run", epochs=3).epochs == 3

@@ -5,11 +5,12 @@
 """
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import PicklingError
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +57,14 @@ class _Logits(nn.Module):
         return logits
 
 
-class _Patient:
+class _Patient(io.RawIOBase):
     """A file that torch writes to: an error of the disk waits until torch is done.
 
     torch's own files end the whole process when a disk is full, by an error in a destructor, and name no cause.
     """
 
     def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
         self.file = file
         self.error: OSError | None = None
 
@@ -76,7 +78,19 @@ class _Patient:
             if patient.error is not None:
                 raise patient.error
 
-    def write(self, content: bytes) -> int:
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
+
+    def seekable(self) -> bool:
+        """As the file is."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place in the file, or nowhere once the disk has failed."""
+        return self.file.seek(offset, whence) if self.error is None else 0
+
+    def write(self, content: Any) -> int:
         """Write, or only count once the disk has failed."""
         rest = memoryview(content).cast("B")
         while self.error is None and rest:
@@ -84,7 +98,7 @@ class _Patient:
                 rest = rest[self.file.write(rest) :]
             except OSError as error:
                 self.error = error
-        return len(content)
+        return memoryview(content).nbytes
 
     def flush(self) -> None:
         """Nothing: what is written is with the system at once."""

@@ -74,10 +74,10 @@ def _is_sound(facts: Any) -> bool:
 
 
 def damaged_of(run: Path) -> list[Path]:
-    """The checkpoints of a run that have a manifest and are not what it says; without one a folder is none."""
-    with_manifest = [place.parent for place in run.glob(f"{PATTERN}/{files.MANIFEST}")]
+    """The checkpoints of a run that are not what their manifest says, or have none any more."""
+    folders = [place for place in run.glob(PATTERN) if place.is_dir()]
     # One that a run removes meanwhile is not damaged.
-    return sorted(folder for folder in with_manifest if _found(folder) is None and folder.exists())
+    return sorted(folder for folder in folders if _found(folder) is None and folder.exists())
 
 
 def best_of(run: Path) -> Path | None:

@@ -38,7 +38,7 @@ def locked(folder: Path, told: Callable[[str], None] = lambda _: None) -> Iterat
             except Timeout:
                 raise StorageError(
                     f"{folder} is in use: {_holder(folder)} writes into it.",
-                    "wait for it, stop it, or give another --name",
+                    "wait for it, or stop it",
                 ) from None
             except OSError as error:
                 if error.errno not in WITHOUT_LOCKS:

@@ -223,7 +223,8 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not overwrite:
-        raise UsageError(f"{folder} exists already.", "--overwrite replaces it, another --name keeps it")
+        going_on = f"zoo resume {folder} goes on with it; " if (folder / "run.toml").is_file() else ""
+        raise UsageError(f"{folder} exists already.", f"{going_on}--overwrite replaces it, another --name keeps it")
     if not (folder / "run.toml").is_file():
         raise StorageError(f"{folder} was not made by zoo, so --overwrite does not touch it.", "give another --name")
 

@@ -65,7 +65,10 @@ def difference(folder: Path, recipe: Recipe, told: Told, allow: Sequence[str]) -
     elif told.data not in (None, fingerprint(listing)) and not agreed_data(folder, fingerprint(listing)):
         data.append(Change("data", "as trained on", f"another {DATA}"))
     asked = [*(() if agreed_recipe(folder, recipe) else settings), *data]
-    comparing.refuse(str(folder), asked, allow, found.lines() if "data" not in allow else ())
+    details = found.lines() if "data" not in allow else []
+    if details and found.added:
+        details.append("added pictures would not be trained on: only a new run takes them")
+    comparing.refuse(str(folder), asked, allow, details)
     return Difference((*settings, *data), found, listing, root)
 
 

@@ -21,7 +21,7 @@ from zoo.finetuning.reopening import difference, fit_position, plan_again
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Runner
 from zoo.finetuning.verifying import verify_newest
-from zoo.recipe import Recipe
+from zoo.recipe import Recipe, kept
 from zoo.training.devices import machine, threads
 from zoo.training.loop import random_state_kept
 
@@ -96,19 +96,21 @@ def go_on(
         newest = _newest_good(folder, reporter)
         state = reading.read_training(newest)
         position, before = position_of(state, newest), told(state, newest)
+        _tell_lost_best(folder, position, recipe, reporter)
         with threads(machine_of(state).get("threads")):
-            if verify:
-                with random_state_kept():
-                    verify_newest(folder, newest, model, Path(recipe.data) if recipe.data else None, base, reporter)
             if epochs is not None:
                 recipe, before, longer = _extended(recipe, before, epochs, position)
             else:
                 longer = False
-            if position.epoch >= recipe.epochs:
-                return _already_finished(folder, position, recipe, reporter)
             if base is not None:
                 recipe, before = _with_base(recipe, before, base)
-            found = difference(folder, recipe, before, allow)
+            finished = position.epoch >= recipe.epochs
+            found = None if finished else difference(folder, recipe, before, allow)
+            if verify:
+                with random_state_kept():
+                    verify_newest(folder, newest, model, Path(recipe.data) if recipe.data else None, base, reporter)
+            if found is None:
+                return _already_finished(folder, position, recipe, reporter)
             for each in found.settings:
                 reporter.note(f"changed: {each}")
             with random_state_kept():
@@ -140,24 +142,31 @@ def go_on(
             return run_to_its_end(plan, Runner(plan, reporter, journal, position, state), reporter)
 
 
+def _tell_lost_best(folder: Path, position: Position, recipe: Recipe, reporter: Reporter) -> None:
+    """Where the best checkpoint is damaged, the best of what is left takes its place, which a person should know."""
+    best = position.best_epoch
+    if best is None or not kept(recipe.keep)[0] or position.best_score is None:
+        return
+    if f"epoch-{best:04d}" not in {each.folder.name for each in reading.checkpoints_of(folder)}:
+        score = f"{position.best_score:.3f} at epoch {best}"
+        reporter.note(f"the best checkpoint, {score}, is damaged or gone; the best of what is left counts")
+
+
 def _already_finished(folder: Path, position: Position, recipe: Recipe, reporter: Reporter) -> Run:
     finished = finished_run(folder, position, None)
     if not (folder / SUMMARY).is_file():
         # The process ended between its last checkpoint and its last words.
         summarize(finished)
-    reporter.note(f"the run is finished: {position.epoch} of {recipe.epochs} epochs are done")
+    reporter.note(f"the run is finished: {position.epoch} of {recipe.epochs} epochs are done; --epochs N gives it more")
     reporter.finished(finished)
     return finished
 
 
 def _newest_good(folder: Path, reporter: Reporter) -> Path:
     """The newest checkpoint whose files are what its manifest says; what is passed over is told."""
-    checkpoints = reading.checkpoints_of(folder)
-    good = {each.folder for each in checkpoints}
-    for place in sorted(folder.glob(reading.PATTERN)):
-        if place.is_dir() and place not in good:
-            reporter.note(f"{place} is damaged or not complete. It is passed over.")
-    for found in reversed(checkpoints):
+    for place in reading.damaged_of(folder):
+        reporter.note(f"{place} is damaged or not complete. It is passed over.")
+    for found in reversed(reading.checkpoints_of(folder)):
         try:
             reading.verify(found.folder)
         except CheckpointError as error:
@@ -177,9 +186,10 @@ def _extended(recipe: Recipe, before: Told, epochs: int, position: Position) -> 
     """
     *others, last = recipe.stages
     rest = epochs - sum(stage.epochs for stage in others)
-    if rest < 1 or epochs < position.epoch:
-        least = max(position.epoch, 1 + sum(stage.epochs for stage in others))
-        raise UsageError(f"--epochs is {epochs}; {position.epoch} are done.", f"give {least} or more")
+    begun = position.epoch + (position.step_in_epoch > 0)
+    if rest < 1 or epochs < begun:
+        least = max(begun, 1 + sum(stage.epochs for stage in others))
+        raise UsageError(f"--epochs is {epochs}; {begun} are done or begun.", f"give {least} or more")
     longer = dataclasses.replace(recipe, stages=(*others, dataclasses.replace(last, epochs=rest)))
     if before.recipe:
         *earlier, final = before.recipe["stages"]

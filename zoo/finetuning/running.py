@@ -271,6 +271,8 @@ class Runner:
         except (NumericsError, StorageError) as second:
             self.reporter.note(f"nothing more could be saved: {second.message}")
             return
+        if isinstance(error, StorageError) and self.journal.newest is not None:
+            self.reporter.note(f"what was saved before is good; zoo resume {self.plan.folder} goes on from there")
         if wanted:
             self.reporter.note(f"saved {at.name} before the error; zoo resume {self.plan.folder} goes on from there")
 

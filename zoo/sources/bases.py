@@ -57,7 +57,7 @@ def checked(
     Raises CheckpointError when it is missing or is another one.
     """
     weights, named = str(given or facts.get("weights")), str(facts.get("file"))
-    advice = f"say where it is now with --base FILE: zoo resume RUN, zoo export {checkpoint} --to FOLDER"
+    advice = "say where it is now with --base FILE, which resume, predict, evaluate and export take"
     try:
         # Names in a file must not make zoo ask a hub for them; the sets of torchvision and timm are their own.
         _, found = _identity(_files_of(spec, weights, offline=offline or spec.source == "hf"))

@@ -57,6 +57,11 @@ def _loaded(path: Path, content: bytes) -> nn.Module:
 
 def _untrusted(path: Path, found: Examined, trust: str | None) -> CheckpointError:
     """What is wrong; the file's own sha256 is not told, as it would be copied instead of compared."""
+    if not found.foreign:
+        return CheckpointError(
+            f"{path} holds weights alone, which do not say what their classes are.",
+            f"zoo finetune MODEL --weights {path} --data FOLDER makes a model of them",
+        )
     names = f", which names {listed(found.foreign, 30)}" if found.foreign else ""
     wrong = ""
     if trust is not None:
