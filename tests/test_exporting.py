@@ -84,3 +84,11 @@ def test_a_run_of_deltas_goes_on_as_one_of_whole_checkpoints(run: zoo.Run, tmp_p
     zoo.resume(whole.folder, epochs=2)
     one, other = (zoo.load_checkpoint(tmp_path / "runs" / name / "epoch-0002") for name in ("run", "whole"))
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_a_base_that_has_moved_is_the_base_of_a_delta_that_is_made_anew(run: zoo.Run, tmp_path: Path) -> None:
+    whole = zoo.export(run.folder, tmp_path / "whole").folder
+    moved = (tmp_path / "weights.pth").rename(tmp_path / "moved.pth")
+    small = zoo.export(whole, tmp_path / "small", save="delta", base=moved).folder
+    assert (small / "delta.safetensors").read_bytes() == (run.best / "delta.safetensors").read_bytes()
+    assert zoo.load_checkpoint(small) is not None

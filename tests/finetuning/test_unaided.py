@@ -307,3 +307,33 @@ def test_the_log_tells_of_going_on_and_of_errors(train: Train, tmp_path: Path) -
     events = [json.loads(line) for line in (tmp_path / "runs" / "run" / "log.jsonl").read_text().splitlines()]
     assert [each["what"] for each in events if each["event"] == "error"] == ["RuntimeError: the cat"]
     assert [each["checkpoint"] for each in events if each["event"] == "resume"] == ["epoch-0001-step-0003"]
+
+
+def test_fewer_epochs_than_are_begun_are_refused(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        train(epochs=4, reporter=Listener(at_step={6: press_ctrl_c}))
+    with pytest.raises(zoo.UsageError, match=r"--epochs is 1; 2 are done or begun(?s:.)*give 2 or more"):
+        zoo.resume(tmp_path / "runs" / "run", epochs=1)
+    assert zoo.resume(tmp_path / "runs" / "run", epochs=2).epochs == 2
+
+
+def test_a_best_checkpoint_that_is_lost_is_told(train: Train) -> None:
+    # A rate of almost nothing: the first epoch stays the best.
+    run = train(epochs=3, keep="best,every:1", lr=1e-12)
+    assert run.best.name == "epoch-0001"
+    (run.best / "MANIFEST.json").unlink()
+    heard = Listener()
+    zoo.resume(run.folder, epochs=4, reporter=heard)
+    assert any("epoch-0001 is damaged or not complete" in note for note in heard.notes)
+    assert any("at epoch 1, is damaged or gone" in note for note in heard.notes)
+
+
+def test_a_change_is_refused_before_anything_is_verified(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        train(epochs=3, reporter=Listener(at_step={6: press_ctrl_c}))
+    recipe = tmp_path / "runs" / "run" / "run.toml"
+    recipe.write_text(recipe.read_text().replace("label-smoothing = 0.1", "label-smoothing = 0.2"))
+    heard = Listener()
+    with pytest.raises(zoo.CheckpointError, match="label-smoothing"):
+        zoo.resume(recipe.parent, verify=True, reporter=heard)
+    assert not any("verif" in note for note in heard.notes)
