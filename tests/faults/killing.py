@@ -35,7 +35,8 @@ class Kills:
             self.outside += 1
 
     def __str__(self) -> str:
-        return f"{self.inside} kills inside a save, {self.outside} outside, {len(self.wrong)} failures"
+        first = f", the first: {self.wrong[0]}" if self.wrong else ""
+        return f"{self.inside} kills inside a save, {self.outside} outside, {len(self.wrong)} failures{first}"
 
 
 def kill_runs(
