@@ -53,12 +53,13 @@ def checkpoints_of(run: Path) -> list[Found]:
 def _found(folder: Path) -> Found | None:
     if not files.is_complete(folder):
         return None
-    names = files.read_manifest(folder)["files"].keys()
+    # A run that goes on may remove it between any two of these looks.
     try:
+        names = files.read_manifest(folder)["files"].keys()
         if not (names >= CORE and names & {WEIGHTS, DELTA}) or files.damaged(folder, CORE):
             return None
         facts = read_facts(folder)
-    except (CheckpointError, OSError):
+    except (CheckpointError, OSError, ValueError):
         return None
     return Found(folder, facts) if _is_sound(facts) else None
 
