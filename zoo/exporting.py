@@ -10,9 +10,8 @@ from zoo.checkpoint import full, reading
 from zoo.checkpoint.writing import CONFIG, TENSORS, TRAINING, add_weights
 from zoo.errors import CheckpointError, StorageError, UsageError
 from zoo.recipe import Save
-from zoo.sources.bases import base_of, weights_text
 from zoo.sources.checkpoints import load_checkpoint, stripped
-from zoo.sources.loading import base_state
+from zoo.sources.loading import base_again
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def export(checkpoint: str | Path, to: str | Path, *, save: Save = "state", base
         raise CheckpointError(f"{place} holds a model that zoo knows nothing about, so there is no base.")
     if spec and base is not None:
         spec = dataclasses.replace(spec, weights=str(Path(base).expanduser().resolve()))
-    left_out = base_of(spec, base_state(spec, weights_text(spec))) if spec and save == "delta" else None
+    left_out = base_again(spec) if spec and save == "delta" else None
     notes: tuple[str, ...] = ()
     with files.new_folder(target) as new:
         add_weights(new, model.state_dict(), left_out)

@@ -24,9 +24,8 @@ from zoo.finetuning.reporting import Reporter
 from zoo.names import listed
 from zoo.recipe import Recipe, most_kept
 from zoo.registry import set_spec, spec_of
-from zoo.sources.bases import base_of, weights_text
 from zoo.sources.checkpoints import load_checkpoint
-from zoo.sources.loading import base_state
+from zoo.sources.loading import base_again
 from zoo.training.devices import default_workers, pick
 
 ASIDE = "aside"
@@ -109,7 +108,7 @@ def plan_again(
         checkpoint_bytes=size,
         workers=recipe.workers if recipe.workers is not None else default_workers(device),
         listing=listing,
-        base=base_of(spec, base_state(spec, weights_text(spec))) if recipe.save == "delta" else None,
+        base=base_again(spec) if recipe.save == "delta" else None,
         changed=frozenset(each.word for each in found.settings),
     )
 

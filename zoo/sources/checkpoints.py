@@ -19,9 +19,8 @@ from zoo.checkpoint.foreign.modules import read_module
 from zoo.checkpoint.state import Stateful, optimizer_state
 from zoo.checkpoint.writing import Saved, Snapshot
 from zoo.errors import CheckpointError, UsageError
-from zoo.registry import ModelSpec, find_spec, set_spec, spec_of, unwrapped
-from zoo.sources.bases import base_of, weights_text
-from zoo.sources.loading import base_state, rebuild, state_of
+from zoo.registry import find_spec, set_spec, spec_of, unwrapped
+from zoo.sources.loading import base_again, rebuild, state_of
 from zoo.sources.rebuilding import rebuild_lines
 
 
@@ -63,7 +62,7 @@ def save_checkpoint(
         metrics=metrics,
         progress=progress,
         whole=whole,
-        base=_base(spec_of(model)) if delta else None,
+        base=base_again(spec_of(model)) if delta else None,
     )
     return writing.write(Path(folder), snapshot)
 
@@ -202,11 +201,6 @@ def _whole_model(path: Path, trust: str | None, *, alone: bool) -> nn.Module:
         reading.verify(path.parent)
         set_spec(model, reading.read_config(path.parent).spec)
     return model.eval()
-
-
-def _base(spec: ModelSpec) -> Base:
-    """The base of a model that may have been trained since: its weights are loaded anew."""
-    return base_of(spec, base_state(spec, weights_text(spec)))
 
 
 def stripped(model: nn.Module) -> nn.Module:

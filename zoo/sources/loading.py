@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zoo import head as heads
 from zoo import surgery
 from zoo.checkpoint import reading
-from zoo.checkpoint.delta import joined
+from zoo.checkpoint.delta import Base, joined
 from zoo.checkpoint.foreign import folders
 from zoo.checkpoint.weights import SUFFIXES, load_matching, read_tensors
 from zoo.checkpoint.writing import DELTA, WEIGHTS
@@ -32,7 +32,7 @@ from zoo.registry import (
 )
 from zoo.seeding import derive
 from zoo.sources import hf
-from zoo.sources.bases import checked, is_from_base
+from zoo.sources.bases import base_of, checked, is_from_base, weights_text
 from zoo.sources.building import build, check_known, create, spec_of_built
 from zoo.sources.given import read_given
 
@@ -275,6 +275,11 @@ def base_state(spec: ModelSpec, weights: str) -> dict[str, Tensor]:
     )
     loaded = spec_of(model)
     return {name: tensor for name, tensor in model.state_dict().items() if is_from_base(loaded, name)}
+
+
+def base_again(spec: ModelSpec) -> Base:
+    """The base of a model that may have been trained since: its weights are loaded anew."""
+    return base_of(spec, base_state(spec, weights_text(spec)))
 
 
 def _names(misshapen: Sequence[str]) -> list[str]:
