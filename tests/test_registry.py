@@ -11,11 +11,12 @@ from torch import nn
 import zoo
 from zoo import registry
 from zoo.errors import UsageError
+from zoo.registry import own
 
 
 @pytest.fixture(autouse=True)
 def no_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(own, "REGISTERED", {})
 
 
 def build() -> nn.Module:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from zoo.freezing import freeze as freeze
     from zoo.freezing import unfreeze as unfreeze
     from zoo.predicting import predict as predict
-    from zoo.registry import ModelSpec as ModelSpec
-    from zoo.registry import list_models as list_models
-    from zoo.registry import register as register
-    from zoo.registry import spec_of as spec_of
+    from zoo.registry.finding import list_models as list_models
+    from zoo.registry.own import register as register
+    from zoo.registry.specs import ModelSpec as ModelSpec
+    from zoo.registry.specs import spec_of as spec_of
     from zoo.sources.checkpoints import load_checkpoint as load_checkpoint
     from zoo.sources.checkpoints import save_checkpoint as save_checkpoint
     from zoo.sources.loading import append_head as append_head
@@ -46,7 +46,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "CheckpointError": "zoo.errors",
     "DataError": "zoo.errors",
-    "ModelSpec": "zoo.registry",
+    "ModelSpec": "zoo.registry.specs",
     "NumericsError": "zoo.errors",
     "OutOfMemoryError": "zoo.errors",
     "Run": "zoo.finetuning.plan",
@@ -60,15 +60,15 @@ _HOMES = {
     "finetune": "zoo.finetuning",
     "freeze": "zoo.freezing",
     "get_module": "zoo.surgery",
-    "list_models": "zoo.registry",
+    "list_models": "zoo.registry.finding",
     "load": "zoo.sources.loading",
     "load_checkpoint": "zoo.sources.checkpoints",
     "predict": "zoo.predicting",
-    "register": "zoo.registry",
+    "register": "zoo.registry.own",
     "replace_module": "zoo.surgery",
     "resume": "zoo.finetuning.resuming",
     "save_checkpoint": "zoo.sources.checkpoints",
-    "spec_of": "zoo.registry",
+    "spec_of": "zoo.registry.specs",
     "summary": "zoo.summarizing",
     "swap_head": "zoo.sources.loading",
     "unfreeze": "zoo.freezing",

@@ -14,6 +14,7 @@ import torch
 import zoo
 from tests.conftest import Command, Result
 from zoo import catalog, recipe, registry
+from zoo.registry import own
 
 
 def values(result: Result) -> Any:
@@ -127,7 +128,7 @@ def test_summary_gives_programs_the_same_as_deep_as_asked(zoo_command: Command) 
 @pytest.fixture
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of an own model with two checkpoints, the second better."""
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(own, "REGISTERED", {})
     zoo.register(
         "tiny",
         lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 10)),

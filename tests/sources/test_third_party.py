@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import zoo
 from tests.conftest import Command
-from zoo import registry
 from zoo.checkpoint.weights import read_weights
+from zoo.registry import own
 
 State = dict[str, Tensor]
 
@@ -60,7 +60,7 @@ class ResNet20(nn.Module):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(own, "REGISTERED", {})
     zoo.register("resnet20", ResNet20, head_path="linear", input_size=(32, 32))
 
 

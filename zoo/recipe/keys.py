@@ -1,0 +1,162 @@
+"""Every key of a recipe in one table, with what it takes; recipes, `--set` and the flags are checked by it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from zoo.names import near
+from zoo.registry import Mode
+
+Opt = Literal["adamw", "sgd"]
+Sched = Literal["cosine", "constant"]
+Augment = Literal["none", "light", "standard"]
+Amp = Literal["auto", "off", "fp16", "bf16"]
+Save = Literal["state", "full", "delta"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """What one key of a recipe takes."""
+
+    kind: type
+    help: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+
+    def mistake(self, value: Any) -> str | None:
+        """What is wrong with a value, in words that follow 'KEY is VALUE'."""
+        fits = isinstance(value, self.kind) or (self.kind is float and isinstance(value, int))
+        if not fits or (isinstance(value, bool) and self.kind is not bool):
+            return f"it takes {_KINDS[self.kind]}"
+        if self.kind is list and not all(isinstance(each, str) for each in value):
+            return f"it takes {_KINDS[list]}"
+        if self.choices and value not in self.choices:
+            return f"it takes {', '.join(self.choices)}"
+        if self.kind in (int, float):
+            return self._out_of_range(value)
+        return None
+
+    def _out_of_range(self, value: float) -> str | None:
+        if not abs(value) < float("inf"):
+            return "it takes a finite number"
+        if self.minimum is not None and value < self.minimum:
+            return f"it must be {self.minimum:g} or more"
+        if self.above is not None and value <= self.above:
+            return f"it must be above {self.above:g}"
+        if self.maximum is not None and value > self.maximum:
+            return f"it must be {self.maximum:g} or less"
+        return None
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list of names",
+}
+
+STAGE_KEYS: Mapping[str, Key] = {
+    "freeze": Key(str, "what is frozen: none, backbone, until:PATH, or globs"),
+    "unfreeze": Key(str, "globs taken out of what is frozen"),
+    "epochs": Key(int, "how often the data is seen", minimum=1),
+    "lr": Key(float, "the peak learning rate", above=0),
+    "backbone-lr": Key(float, "the peak learning rate of the backbone, where it differs", above=0),
+    "sched": Key(str, "how the learning rate goes on after the warm-up", choices=get_args(Sched)),
+    "warmup-epochs": Key(float, "epochs, or a part of one, in which the learning rate rises", minimum=0),
+}
+RECIPE_KEYS: Mapping[str, Key] = {
+    "summary": Key(str, "what the recipe is good for, in a line"),
+    "head": Key(str, "a head preset; zoo/head.py describes them"),
+    "mode": Key(str, "replace the last layer, or append behind it", choices=get_args(Mode)),
+    "opt": Key(str, "the optimizer", choices=get_args(Opt)),
+    "wd": Key(float, "weight decay, on weights alone", minimum=0),
+    "momentum": Key(float, "the momentum of sgd", minimum=0, maximum=1),
+    "batch-size": Key(int, "pictures a step", minimum=1),
+    "label-smoothing": Key(float, "share of the target given to all classes", minimum=0, maximum=1),
+    "dropout": Key(float, "what every dropout layer of the model is set to", minimum=0, maximum=1),
+    "augment": Key(str, "how training pictures are varied", choices=get_args(Augment)),
+    "img-size": Key(int, "height and width of the input in pixels", minimum=1),
+}
+RUN_KEYS: Mapping[str, Key] = {
+    "model": Key(str, "the model's name"),
+    "data": Key(str, "the folder of pictures"),
+    "weights": Key(str, "default, the name of a set, a file, a checkpoint, or none"),
+    "classes": Key(list, "the class names in order"),
+    "seed": Key(int, "the seed of everything random", minimum=0),
+    "workers": Key(int, "processes that read pictures", minimum=0),
+    "device": Key(str, "auto, cpu, cuda, cuda:N or mps"),
+    "amp": Key(str, "mixed precision", choices=get_args(Amp)),
+    "save": Key(str, "what a checkpoint holds", choices=get_args(Save)),
+    "keep": Key(str, "which checkpoints stay: best, last, every:N, separated by commas"),
+    "save-every": Key(str, "how often a checkpoint is saved within an epoch: 200steps, 10min, 2h, or never"),
+    "allow-partial": Key(bool, "load weights that fit in part"),
+}
+KEYS: Mapping[str, Key] = {**RECIPE_KEYS, **RUN_KEYS}
+
+
+def mistakes_in(values: Mapping[str, Any], keys: Mapping[str, Key], prefix: str) -> list[str]:
+    """All that is wrong with some values by one table of keys."""
+    found = []
+    for key, value in values.items():
+        if key not in keys:
+            found.append(f"{prefix}{key} {unknown(key, keys)}")
+        elif mistake := keys[key].mistake(value) or _OWN_CHECKS.get(key, lambda _: None)(value):
+            found.append(f"{prefix}{key} is {value!r}; {mistake}")
+    return found
+
+
+def unknown(key: str, keys: Mapping[str, Key]) -> str:
+    """What is wrong with a key that is not in the table, in words that follow it."""
+    if key in STAGE_KEYS:
+        return "belongs to a stage; write it below [[stages]]"
+    if key in KEYS:
+        return "belongs to the whole recipe; write it above [[stages]]"
+    matches = near(key, (*KEYS, *STAGE_KEYS))
+    return f"is unknown; near: {', '.join(matches)}" if matches else f"is unknown; keys: {', '.join(keys)}"
+
+
+def _keep_mistake(text: str) -> str | None:
+    for part in text.split(","):
+        word, colon, number = part.strip().partition(":")
+        if word == "every" and colon and number.isdecimal() and int(number) > 0:
+            continue
+        if word not in ("best", "last") or colon:
+            return "it takes best, last and every:N, separated by commas"
+    return None
+
+
+def _every_mistake(text: str) -> str | None:
+    return None if text == "never" or _EVERY.fullmatch(text) else "it takes a number of steps, s, min or h, or never"
+
+
+_EVERY = re.compile(r"([1-9]\d*) ?(steps?|s|min|h)")
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_OWN_CHECKS = {"keep": _keep_mistake, "save-every": _every_mistake}
+
+
+def interval(every: str) -> tuple[int | None, float | None]:
+    """After how many steps, or after how many seconds, a checkpoint is saved within an epoch.
+
+    >>> interval("200steps"), interval("10min"), interval("never")
+    ((200, None), (None, 600.0), (None, None))
+    """
+    found = _EVERY.fullmatch(every)
+    if not found:
+        return None, None
+    number, unit = int(found[1]), found[2]
+    return (number, None) if unit.startswith("step") else (None, number * _SECONDS[unit])
+
+
+def kept(keep: str) -> tuple[bool, int | None]:
+    """Whether the best checkpoint stays, and every how many epochs one does; the newest always stays.
+
+    >>> kept("best,every:5")
+    (True, 5)
+    """
+    parts = [part.strip() for part in keep.split(",")]
+    every = [int(part.partition(":")[2]) for part in parts if part.startswith("every:")]
+    return "best" in parts, min(every) if every else None

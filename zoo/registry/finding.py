@@ -1,0 +1,120 @@
+"""Finding a model by what a user typed, and listing those that match."""
+
+from fnmatch import fnmatchcase
+
+from zoo.errors import UsageError, ZooError
+from zoo.names import near
+from zoo.registry import own
+from zoo.registry.own import Registration
+from zoo.registry.shipped import SOURCES, Entry, entry, entry_from, index
+
+
+def registration(name: str) -> Registration:
+    """The registration of an own model; raises UsageError when there is none."""
+    if name not in own.REGISTERED:
+        raise _unknown("own:" + name)
+    return own.REGISTERED[name]
+
+
+def known(source: str | None = None) -> list[str]:
+    """The full names of all models, of one source or of every one."""
+    names = []
+    for each in (source,) if source else SOURCES:
+        models = own.REGISTERED if each == "own" else index(each)["models"]
+        names += [f"{each}:{name}" for name in models]
+    return names
+
+
+def find(text: str) -> tuple[str, str]:
+    """Source and name of what a user typed; bare names are looked up in torchvision, timm, then own.
+
+    >>> find("vgg16")
+    ('torchvision', 'vgg16')
+    >>> find("timm:resnet50.a1_in1k")
+    ('timm', 'resnet50.a1_in1k')
+
+    Raises UsageError with the nearest names for one that no source has.
+    """
+    source, colon, name = text.partition(":")
+    if colon:
+        if source not in SOURCES:
+            raise UsageError(
+                f"no source is called {source!r} (in {text!r}).",
+                f"sources: {', '.join(SOURCES)}; a name is written like torchvision:vgg16",
+            )
+        if source == "hf":
+            return source, name
+        found = name in own.REGISTERED if source == "own" else entry(source, name) is not None
+        if found:
+            return source, name
+        raise _unknown(text)
+    for candidate in ("torchvision", "timm"):
+        if entry(candidate, text) is not None:
+            return candidate, text
+    if text in own.REGISTERED:
+        return "own", text
+    raise _unknown(text)
+
+
+def _unknown(text: str) -> ZooError:
+    source, _, name = text.rpartition(":")
+    if source in ("timm", "") and "." in name and entry("timm", name.partition(".")[0]):
+        tags = index("timm")["models"][name.partition(".")[0]]["weights"]
+        return UsageError(
+            f"timm:{name.partition('.')[0]} has no weights called {name.partition('.')[2]!r}.",
+            f"it has: {', '.join(tags) or 'none'}",
+        )
+    places = (source,) if source in SOURCES else SOURCES
+    found = [
+        f"{place}:{match}"
+        for match in near(name, (full.partition(":")[2] for each in places for full in known(each)))
+        for place in places
+        if f"{place}:{match}" in set(known(place))
+    ]
+    stem = name.rstrip("0123456789_.") or name
+    version = index("timm")["version"]
+    hints = [f"near: {', '.join(found[:5])}"] if found else []
+    return UsageError(
+        f"no model is called {text!r}.",
+        *hints,
+        f"zoo list '{stem}*' shows what there is (timm names as of timm {version}).",
+    )
+
+
+def list_models(
+    pattern: str = "*",
+    *,
+    source: str | None = None,
+    pretrained: bool = False,
+    max_parameters: float | None = None,
+) -> list[Entry]:
+    """The models whose name matches a glob, in the order of the index.
+
+    With `pretrained` only those with weights, timm's one entry per set of weights.
+
+    >>> [entry.full_name for entry in list_models("vgg1?", source="torchvision")][:2]
+    ['torchvision:vgg11', 'torchvision:vgg13']
+
+    Raises UsageError for an unknown source.
+    """
+    if source is not None and source not in SOURCES:
+        raise UsageError(f"no source is called {source!r}.", f"sources: {', '.join(SOURCES)}")
+    rows: list[Entry] = []
+    for each in (source,) if source else SOURCES[:-1]:
+        if each == "own":
+            continue
+        for name, facts in index(each)["models"].items():
+            if max_parameters is not None and facts["parameters"] > max_parameters:
+                continue
+            if pretrained and each == "timm":
+                names = [(f"{name}.{tag}", tag) for tag in facts["weights"]]
+            elif pretrained and not facts["weights"]:
+                continue
+            else:
+                names = [(name, facts["default"])]
+            rows += [
+                entry_from(each, full, facts, tag)
+                for full, tag in names
+                if fnmatchcase(full, pattern) or fnmatchcase(f"{each}:{full}", pattern)
+            ]
+    return rows

@@ -1,0 +1,87 @@
+"""The shipped index: what is known of the models of torchvision, timm and transformers, one file a source."""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.registry.specs import Kind, Preprocessing, preprocessing_from
+
+SOURCES = ("torchvision", "timm", "hf", "own")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index knows of one model."""
+
+    source: str
+    name: str
+    parameters: int
+    """With the library's own classifier."""
+    head_path: str | None
+    features: int | None
+    kind: Kind | None
+    pool_path: str | None
+    places: tuple[str, ...]
+    """Where one can freeze up to, in running order."""
+    weights: Mapping[str, Mapping[str, Any]]
+    """Each named set of weights and what the library states of it."""
+    default: str | None
+    """The set that is loaded when none is named."""
+    preprocessing: Preprocessing
+    fixed_size: bool
+    refused: str | None = None
+    """Why this model cannot be fine-tuned, where that is so."""
+
+    @property
+    def full_name(self) -> str:
+        """Source and name as one, `torchvision:vgg16`."""
+        return f"{self.source}:{self.name}"
+
+    @property
+    def accuracy(self) -> float | None:
+        """The ImageNet top-1 accuracy of the default weights in percent, where the library states one."""
+        stated = self.weights.get(self.default or "", {}).get("accuracy")
+        return float(stated) if stated is not None else None
+
+
+@functools.cache
+def index(source: str) -> Mapping[str, Any]:
+    """The shipped index of one source, as it stands in the file."""
+    path = Path(__file__).parents[1] / "index" / f"{source}.json"
+    loaded: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def entry(source: str, name: str) -> Entry | None:
+    """What the index knows of a model, or None; a timm tag (`resnet50.a1_in1k`) selects its weights."""
+    if source == "own" or source not in SOURCES:
+        return None
+    plain, _, tag = name.partition(".") if source == "timm" else (name, "", "")
+    facts = index(source)["models"].get(plain)
+    if facts is None or (tag and tag not in facts["weights"]):
+        return None
+    return entry_from(source, name, facts, tag or facts["default"])
+
+
+def entry_from(source: str, name: str, facts: Mapping[str, Any], default: str | None) -> Entry:
+    """The entry of some facts of the index, `default` being the set of weights that is meant."""
+    usual = index(source)["preprocessing"]
+    stated = facts["weights"].get(default, {}).get("preprocessing", facts.get("preprocessing", 0))
+    return Entry(
+        source=source,
+        name=name,
+        parameters=facts["parameters"],
+        head_path=facts.get("head"),
+        features=facts.get("features"),
+        kind=facts.get("kind"),
+        pool_path=facts.get("pool"),
+        places=tuple(facts.get("places", ())),
+        weights=facts["weights"],
+        default=default,
+        preprocessing=preprocessing_from(usual[stated]),
+        fixed_size=facts.get("fixed_size", False),
+        refused=facts.get("refused"),
+    )

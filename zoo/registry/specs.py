@@ -1,0 +1,170 @@
+"""The facts about a loaded model, which go along with it as an ordinary attribute."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from zoo.errors import UsageError
+
+SPEC_ATTRIBUTE = "zoo_spec"
+
+Kind = Literal["vector", "map", "tokens"]
+Mode = Literal["replace", "append"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the input that weights were trained for."""
+
+    size: tuple[int, int]
+    """Height and width of the input, in pixels."""
+    resize: tuple[int, int]
+    """What the picture is scaled to before the central crop, height and width in pixels."""
+    fit: Literal["crop", "squash"] = "crop"
+    """`crop` scales the shorter side and keeps the shape of things; `squash` scales both sides."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    order: Literal["RGB", "BGR"] = "RGB"
+
+    def at(self, size: int) -> "Preprocessing":
+        """The same at another input size, the margin around the crop kept in proportion."""
+        height, width = (round(edge * size / old) for edge, old in zip(self.resize, self.size, strict=True))
+        return dataclasses.replace(self, size=(size, size), resize=(height, width))
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """The head that was put on a model."""
+
+    preset: str
+    """The preset's name, or `custom` for a module of the user's own."""
+    mode: Mode
+    path: str
+    """The dotted name of the new module itself."""
+    classes: tuple[str, ...]
+    layers: tuple[Mapping[str, Any], ...] | None
+    """The layers with all their arguments, enough to build the head again; None for a custom module."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The facts about one loaded model; `spec_of` finds it."""
+
+    source: str
+    name: str
+    weights: str | None
+    """What was loaded: a named set, a file, a folder, or None for random weights."""
+    head_path: str
+    """Where the library keeps its classifier."""
+    features: int
+    """How many numbers the head receives a picture, or channels for a map."""
+    kind: Kind
+    """What the head receives: a vector, or a map with channels first."""
+    preprocessing: Preprocessing
+    bias: bool = True
+    """Whether the library's own classifier has a bias; its linear replacement is then of the same form."""
+    pool_path: str | None = None
+    licence: str | None = None
+    head: HeadSpec | None = None
+    """What stands at the head's place now; None means the library's own classifier."""
+    fresh: tuple[str, ...] = ()
+    """Parameters that loading had to initialise and that are therefore trained like the head."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What else the library's builder was given."""
+    report: str = ""
+    """What of a file of weights matched, was missing or unexpected; empty for published weights."""
+
+    @property
+    def full_name(self) -> str:
+        """Source and name as one, `torchvision:vgg16`."""
+        return f"{self.source}:{self.name}"
+
+    @property
+    def head_prefix(self) -> str:
+        """The dotted name below which the head's parameters lie."""
+        return self.head.path if self.head else self.head_path
+
+
+# By name, since this layer knows no torch; a user's own child called `module` is no wrapper's.
+WRAPPERS = {
+    "AveragedModel": "module",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+}
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside DistributedDataParallel, DataParallel or a compiled wrapper, or the model itself."""
+    while type(model).__name__ in WRAPPERS:
+        model = model._modules[WRAPPERS[type(model).__name__]]
+    return model
+
+
+def spec_of(model: Any) -> ModelSpec:
+    """The facts about a model that zoo loaded, also through DDP and torch.compile.
+
+    >>> import zoo
+    >>> zoo.spec_of(zoo.load("resnet18", classes=5, weights=None)).head_path
+    'fc'
+
+    Raises UsageError for a model that zoo knows nothing about.
+    """
+    spec = find_spec(model)
+    if spec is None:
+        raise UsageError(
+            f"zoo knows nothing about this {type(unwrapped(model)).__name__}: it was not made by zoo.load.",
+            "load it with zoo.load, or zoo.register it first; globs, zoo.get_module and",
+            "zoo.replace_module work on any nn.Module",
+        )
+    return spec
+
+
+def find_spec(model: Any) -> ModelSpec | None:
+    """Like `spec_of`, with None for a model that zoo knows nothing about."""
+    spec = getattr(unwrapped(model), "__dict__", {}).get(SPEC_ATTRIBUTE)
+    return spec if isinstance(spec, ModelSpec) else None
+
+
+def set_spec(model: Any, spec: ModelSpec | None) -> None:
+    """Attach the facts to a model as an ordinary attribute, which deepcopy and pickle carry along."""
+    if spec is None:
+        vars(unwrapped(model)).pop(SPEC_ATTRIBUTE, None)
+    else:
+        vars(unwrapped(model))[SPEC_ATTRIBUTE] = spec
+
+
+def preprocessing_from(facts: Mapping[str, Any]) -> Preprocessing:
+    """Preprocessing out of the index or a checkpoint's config, every value checked.
+
+    Raises ValueError when something is missing, unknown or of the wrong kind.
+    """
+    unknown = facts.keys() - {each.name for each in dataclasses.fields(Preprocessing)}
+    if unknown:
+        raise ValueError(f"preprocessing has no {sorted(unknown)}")
+    made = Preprocessing(
+        size=_pair(facts["size"]),
+        resize=_pair(facts["resize"]),
+        fit=facts.get("fit", "crop"),
+        interpolation=facts.get("interpolation", "bilinear"),
+        mean=tuple(float(value) for value in facts["mean"]),
+        std=tuple(float(value) for value in facts["std"]),
+        order=facts.get("order", "RGB"),
+    )
+    if (
+        made.fit not in ("crop", "squash")
+        or made.interpolation not in ("nearest", "bilinear", "bicubic", "lanczos")
+        or made.order not in ("RGB", "BGR")
+        or len(made.mean) != len(made.std)
+        or min(*made.size, *made.resize) < 1
+        or min(made.std) <= 0
+    ):
+        raise ValueError(f"preprocessing {dict(facts)} is not one")
+    return made
+
+
+def _pair(value: Iterable[int]) -> tuple[int, int]:
+    height, width = (int(edge) for edge in value)
+    return height, width
