@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 
 def is_under(name: str, path: str) -> bool:
@@ -66,6 +67,18 @@ def near_hint(word: str, candidates: Iterable[str]) -> tuple[str, ...]:
     """
     found = near(word, candidates)
     return (f"near: {', '.join(found)}",) if found else ()
+
+
+def near_folders(path: Path) -> tuple[str, ...]:
+    """A hint line with the folders beside a path that does not exist whose names are near, or none.
+
+    >>> near_folders(Path("zoo/registri"))
+    ('near: zoo/registry',)
+    """
+    if not path.parent.is_dir():
+        return ()
+    found = near(path.name, (each.name for each in path.parent.iterdir() if each.is_dir()))
+    return (f"near: {', '.join(str(path.parent / name) for name in found)}",) if found else ()
 
 
 def listed(words: Sequence[str], most: int = 5) -> str:

@@ -84,3 +84,7 @@ def test_resume_of_what_is_no_run(zoo_command: Command, tune: Tune, pictures: Pa
     assert (told.code, told.err) == (0, "")
     assert "finished" in told.out
     refused(zoo_command("resume", last(run)), 4, f"the run is {run}")
+    mistyped = run.with_name(run.name[:-1])
+    refused(zoo_command("resume", mistyped), 4, "does not exist", f"near: {run}")
+    refused(zoo_command("evaluate", mistyped, "--data", pictures), 4, f"near: {run}")
+    refused(zoo_command("inspect", mistyped), 4, f"near: {run}")

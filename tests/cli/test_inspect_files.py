@@ -180,6 +180,13 @@ def test_what_is_damaged_or_no_checkpoint_is_refused(content: bytes, zoo_command
         assert len(done.err.splitlines()) <= 3
 
 
+@pytest.mark.parametrize("content", [b"404: not found", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+def test_of_what_is_something_else_no_pickle_is_spoken(content: bytes, zoo_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(content)
+    done = zoo_command("inspect", tmp_path / "w.pth")
+    assert ("does not begin as such files do" in done.err, "pickle" in done.err) == (True, False)
+
+
 def test_what_is_absent_is_said_so(zoo_command: Command, tmp_path: Path) -> None:
     done = zoo_command("inspect", tmp_path / "absent.pth")
     assert (done.code, "there is no checkpoint" in done.err) == (4, True)

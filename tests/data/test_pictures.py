@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from zoo.data import pictures
-from zoo.data.pictures import Problem, find_problems, read_picture, require_readable
+from zoo.data.pictures import read_picture, require_readable
+from zoo.errors import DataError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -88,7 +89,7 @@ def test_every_kind_of_picture_is_read_as_rgb(tmp_path: Path, mode: str, suffix:
 def test_a_picture_is_told_by_its_content_not_by_its_suffix(tmp_path: Path) -> None:
     halves(RED, BLUE).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    assert find_problems([tmp_path / "a.jpg"]) == []
+    assert [*require_readable([tmp_path / "a.jpg"])] == [tmp_path / "a.jpg"]
     assert read_picture(tmp_path / "a.jpg").getpixel((0, 0)) == RED
 
 
@@ -138,14 +139,17 @@ def test_what_cannot_be_read_is_listed_with_its_reason(
     halves(RED, BLUE).save(good)
     make(bad)
     seen: list[None] = []
-    assert find_problems([good, bad, good], lambda: seen.append(None)) == [Problem(bad, reason)]
+    with pytest.raises(DataError, match="1 of 3 pictures cannot be used") as error:
+        require_readable([good, bad, good], lambda: seen.append(None))
+    assert error.value.hints[:-1] == (f"{bad}   {reason}",)
     assert len(seen) == 3
 
 
 def test_a_picture_with_too_many_pixels_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     halves(RED, BLUE).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert find_problems([tmp_path / "a.png"]) == [Problem(tmp_path / "a.png", "too many pixels")]
+    with pytest.raises(DataError, match="too many pixels"):
+        require_readable([tmp_path / "a.png"])
 
 
 def test_reading_leaves_the_file_as_it_is(tmp_path: Path) -> None:

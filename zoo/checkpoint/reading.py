@@ -15,6 +15,7 @@ from zoo.checkpoint.state import Stateful, restore_optimizer, unpack
 from zoo.checkpoint.weights import load_state, read_tensors
 from zoo.checkpoint.writing import CONFIG, DELTA, TENSORS, TRAINING, WEIGHTS
 from zoo.errors import CheckpointError
+from zoo.names import near_folders
 
 PATTERN = "epoch-*"
 CORE = {CONFIG, TRAINING}
@@ -100,7 +101,9 @@ def checkpoint_at(path: str | Path) -> Path:
         return path
     if not path.exists():
         raise CheckpointError(
-            f"there is no checkpoint {path}.", "give a run's folder, or a folder in it like epoch-0003"
+            f"there is no checkpoint {path}.",
+            *near_folders(path),
+            "give a run's folder, or a folder in it like epoch-0003",
         )
     broken = damaged_of(path) if path.is_dir() else []
     if broken:

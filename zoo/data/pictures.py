@@ -54,11 +54,6 @@ def read_picture(path: Path | IO[bytes]) -> Image.Image:
     return picture.convert("RGB")
 
 
-def find_problems(paths: Iterable[Path], seen: Callable[[], None] | None = None) -> list[Problem]:
-    """Decode every file in full and list those that cannot be; `seen` is called once a file."""
-    return [each for each in _looked_at(paths, seen) if isinstance(each, Problem)]
-
-
 def require_readable(
     paths: Sequence[Path], seen: Callable[[], None] | None = None, most: int = 20
 ) -> dict[Path, Facts]:

@@ -18,6 +18,7 @@ from zoo.checkpoint.foreign.pickles import Dict, Global, Made
 from zoo.checkpoint.foreign.wrappings import unwrap
 from zoo.checkpoint.weights import is_safetensors
 from zoo.errors import CheckpointError
+from zoo.names import near_folders
 
 _DEEPEST = 4
 _LARGEST = 2**60
@@ -38,7 +39,9 @@ def of_file(path: Path) -> dict[str, Any]:
     """A file's facts; raises CheckpointError when it is damaged or of no known kind."""
     if not path.is_file():
         raise CheckpointError(
-            f"there is no checkpoint {path}.", "give a checkpoint's folder, a run's, or a file of weights"
+            f"there is no checkpoint {path}.",
+            *near_folders(path),
+            "give a checkpoint's folder, a run's, or a file of weights",
         )
     facts: dict[str, Any] = {"file": str(path), "size": path.stat().st_size}
     if is_safetensors(path):

@@ -61,6 +61,10 @@ class Examined:
         return [name for name in self.claims.foreign if not name.startswith(own)]
 
 
+_BEGINNING = b"\x80"
+"""How every pickle begins but those of the oldest two protocols."""
+
+
 def read_pickled(path: Path) -> Any:
     """What a file of torch's holds, on the CPU; raises CheckpointError when it is damaged or wants to run code."""
     with opened(path) as file:
@@ -96,7 +100,9 @@ def examine_path(path: Path, file: BinaryIO) -> Examined:
         try:
             return examine(cast(BinaryIO, stream), size)
         except (Forged, Malformed) as error:
-            raise unreadable(path, str(error)) from error
+            # Of a text or a picture nobody wants to hear how its bytes fail as a pickle.
+            known = stream[:1] == _BEGINNING or stream[:4] == archives.MAGIC or isinstance(error, Forged)
+            raise unreadable(path, str(error) if known else "it does not begin as such files do") from error
 
 
 def unreadable(path: Path, reason: str) -> CheckpointError:
