@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo.names import is_under
 from zoo.registry import entry
 
 CLASSES = 7
@@ -149,10 +148,10 @@ class SourceContract:
 
     def test_other_heads_change_keys_under_the_head_path_only(self, name: str, place: Path) -> None:
         model, own = self.load(name, place, head="mlp"), self.library(name, place)
-        head = zoo.spec_of(model).head_path
+        spec = zoo.spec_of(model)
 
         def outside(state: dict[str, Tensor]) -> list[str]:
-            return [key for key in state if not is_under(key, head)]
+            return [key for key in state if not spec.in_head(key)]
 
         assert outside(model.state_dict()) == outside(own.state_dict())
         assert model.state_dict().keys() != own.state_dict().keys()
@@ -169,7 +168,7 @@ class SourceContract:
     ) -> None:
         model = self.load(name, place)
         zoo.freeze(model, "backbone")
-        head = zoo.spec_of(model).head_path
+        spec = zoo.spec_of(model)
         before = {key: value.clone() for key, value in model.state_dict().items()}
         steps = optimizer(model.parameters(), lr=0.1, weight_decay=0.1)  # type: ignore[call-arg]
         for _ in range(2):
@@ -177,23 +176,25 @@ class SourceContract:
             nn.functional.cross_entropy(logits(model, pictures_for(model)), torch.tensor([1, 2])).backward()
             steps.step()
         for key, value in model.state_dict().items():
-            assert torch.equal(value, before[key]) != is_under(key, head), key
+            assert torch.equal(value, before[key]) != spec.in_head(key), key
         for key, parameter in model.named_parameters():
-            assert (parameter.grad is not None) == is_under(key, head), key
+            assert (parameter.grad is not None) == spec.in_head(key), key
 
     @pytest.mark.parametrize("classes", [CLASSES, 1000])
     def test_append_keeps_the_original_outputs(self, name: str, place: Path, classes: int) -> None:
         model = self.load(name, place, classes=None)
-        pictures, path = pictures_for(model), zoo.spec_of(model).head_path
-        original = zoo.get_module(model, path)
+        pictures, paths = pictures_for(model), zoo.spec_of(model).head_paths
+        originals = [zoo.get_module(model, path) for path in paths]
         seen: list[Tensor] = []
-        original.register_forward_hook(lambda *given: seen.append(given[-1].clone()))
+        for original in originals:
+            original.register_forward_hook(lambda *given: seen.append(given[-1].clone()))
         with torch.no_grad():
             logits(model, pictures)
             zoo.append_head(model, classes=classes)
             assert logits(model, pictures).shape == (2, classes)
-        assert zoo.get_module(model, f"{path}.0") is original
-        assert torch.equal(seen[0], seen[1])
+        assert all(zoo.get_module(model, f"{path}.0") is each for path, each in zip(paths, originals, strict=True))
+        assert len(seen) == 2 * len(paths)
+        assert all(torch.equal(*both) for both in zip(seen[: len(paths)], seen[len(paths) :], strict=True))
         frozen = zoo.freeze(model, "backbone").parameters
         trained = {key for key, _ in model.named_parameters()} - set(frozen)
-        assert trained == {f"{path}.1.weight", f"{path}.1.bias"}
+        assert trained == {f"{path}.1.{name}" for path in paths for name in ("weight", "bias")}

@@ -64,6 +64,10 @@ def _spec(values: Mapping[str, Any]) -> ModelSpec:
     given["preprocessing"] = preprocessing_from(given["preprocessing"])
     given["fresh"] = tuple(str(name) for name in given["fresh"])
     given["features"] = int(given["features"])
+    given["more_heads"] = tuple(str(path) for path in given.get("more_heads", ()))
+    given["more_features"] = tuple(int(count) for count in given.get("more_features", ()))
+    if len(given["more_heads"]) != len(given["more_features"]):
+        raise ValueError("its other heads and their features are not of one number")
     if given["head"] is not None:
         given["head"] = _head(given["head"])
     if not isinstance(given["arguments"], Mapping):
@@ -78,4 +82,5 @@ def _head(values: Mapping[str, Any]) -> HeadSpec:
         raise ValueError(f"its head has the mode {given['mode']!r}")
     if given["layers"] is not None:
         given["layers"] = tuple(dict(layer) for layer in given["layers"])
+    given["more_layers"] = tuple(tuple(dict(layer) for layer in each) for each in given.get("more_layers", ()))
     return HeadSpec(**given)

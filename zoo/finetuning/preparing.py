@@ -91,7 +91,7 @@ def groups_for(model: nn.Module, recipe: Recipe, stage: Stage) -> list[Group]:
     spec = spec_of(model)
     return groups_of(
         model,
-        head=(spec.head_prefix, *spec.fresh),
+        head=(*spec.head_prefixes, *spec.fresh),
         lr=stage.lr,
         backbone_lr=stage.backbone_lr,
         wd=recipe.wd,
@@ -130,8 +130,7 @@ def _set_dropout(model: nn.Module, share: float) -> None:
     """Set every dropout layer of the backbone; a head keeps what its preset says."""
     spec = spec_of(model)
     for path, module in model.named_modules():
-        inside = path == spec.head_prefix or path.startswith(spec.head_prefix + ".")
-        if isinstance(module, nn.modules.dropout._DropoutNd) and not inside:
+        if isinstance(module, nn.modules.dropout._DropoutNd) and not spec.in_head(path):
             module.p = share
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from zoo import freezing
-from zoo.names import is_under, join
+from zoo.names import join
 from zoo.registry import spec_of
 from zoo.training.optimizers import Group
 
@@ -41,7 +41,7 @@ def rows_of(model: nn.Module, groups: Sequence[Group]) -> list[Row]:
     def state_of(path: str, module: nn.Module) -> _State | None:
         """What all parameters below a path have in common, or None where they differ."""
         names = [join(path, name) for name, _ in module.named_parameters()]
-        states = {(name in rates, rates.get(name), is_under(name, spec.head_prefix)) for name in names}
+        states = {(name in rates, rates.get(name), spec.in_head(name)) for name in names}
         if len(states) != 1:
             return None
         trained, lr, is_head = states.pop()

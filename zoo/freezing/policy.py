@@ -6,7 +6,7 @@ from torch import nn
 
 from zoo.errors import UsageError
 from zoo.freezing.order import RunningOrder
-from zoo.names import is_glob, is_under, listed, matching, near
+from zoo.names import is_glob, listed, matching, near
 from zoo.registry import find_spec, spec_of
 
 ALLOWED = "policies: none, backbone, until:PATH, or globs like 'features.*'"
@@ -46,7 +46,7 @@ def _frozen_by(model: nn.Module, policy: str, names: Sequence[str], order: Runni
         return []
     if policy == "backbone":
         spec = spec_of(model)
-        return [name for name in names if not is_under(name, spec.head_prefix) and name not in spec.fresh]
+        return [name for name in names if not spec.in_head(name) and name not in spec.fresh]
     if policy.startswith("until:"):
         return _until(model, policy.removeprefix("until:"), names, order)
     if not policy:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from zoo.errors import UsageError
+from zoo.names import is_under
 
 SPEC_ATTRIBUTE = "zoo_spec"
 
@@ -46,6 +47,8 @@ class HeadSpec:
     classes: tuple[str, ...]
     layers: tuple[Mapping[str, Any], ...] | None
     """The layers with all their arguments, enough to build the head again; None for a custom module."""
+    more_layers: tuple[tuple[Mapping[str, Any], ...], ...] = ()
+    """The same for each of the model's other heads, whose features differ in some models."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,10 @@ class ModelSpec:
     kind: Kind
     """What the head receives: a vector, or a map with channels first."""
     preprocessing: Preprocessing
+    more_heads: tuple[str, ...] = ()
+    """Other places where the library keeps a classifier, which get the same head (a distilled model's, say)."""
+    more_features: tuple[int, ...] = ()
+    """How many numbers each of those receives."""
     bias: bool = True
     """Whether the library's own classifier has a bias; its linear replacement is then of the same form."""
     pool_path: str | None = None
@@ -83,8 +90,23 @@ class ModelSpec:
 
     @property
     def head_prefix(self) -> str:
-        """The dotted name below which the head's parameters lie."""
+        """The dotted name below which the head's parameters lie, the first where there are several heads."""
         return self.head.path if self.head else self.head_path
+
+    @property
+    def head_paths(self) -> tuple[str, ...]:
+        """All places where the library keeps a classifier; most models have one."""
+        return (self.head_path, *self.more_heads)
+
+    @property
+    def head_prefixes(self) -> tuple[str, ...]:
+        """The dotted names below which the parameters of all heads lie."""
+        below = self.head_prefix.removeprefix(self.head_path)
+        return tuple(path + below for path in self.head_paths)
+
+    def in_head(self, name: str) -> bool:
+        """Whether a dotted name is a head's or lies below one."""
+        return any(is_under(name, prefix) for prefix in self.head_prefixes)
 
 
 # By name, since this layer knows no torch; a user's own child called `module` is no wrapper's.

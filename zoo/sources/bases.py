@@ -12,7 +12,6 @@ from zoo.checkpoint.delta import Base, digest
 from zoo.checkpoint.foreign.folders import is_transformers, weight_files
 from zoo.checkpoint.reading import checkpoint_at
 from zoo.errors import CheckpointError, StorageError, UsageError, ZooError
-from zoo.names import is_under
 from zoo.registry import ModelSpec
 from zoo.sources import hf, timm, torchvision
 
@@ -46,7 +45,7 @@ def base_of(spec: ModelSpec, state: Mapping[str, Tensor]) -> Base:
 
 def is_from_base(spec: ModelSpec, name: str) -> bool:
     """Whether the weights file has a tensor, and not the head or what loading made anew."""
-    return not is_under(name, spec.head_prefix) and name not in spec.fresh
+    return not spec.in_head(name) and name not in spec.fresh
 
 
 def checked(

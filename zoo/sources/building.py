@@ -1,5 +1,6 @@
 """Building a model in its own library, and looking whether its head stands where the library says."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,7 @@ from torch import Tensor, nn
 from zoo import surgery
 from zoo.checkpoint.weights import load_state, read_weights
 from zoo.errors import CheckpointError, UsageError
-from zoo.names import is_under
-from zoo.registry import ModelSpec, Preprocessing, entry, registration
+from zoo.registry import Kind, ModelSpec, Preprocessing, entry, registration
 from zoo.sources import hf, timm, torchvision
 
 
@@ -23,6 +23,7 @@ class Built:
     name: str
     weights: str | None
     head_path: str | tuple[str, ...] | None
+    """One place, several for a model of several heads, or None where none is known."""
     pool_path: str | None
     preprocessing: Preprocessing
     licence: str | None
@@ -159,40 +160,48 @@ def create(source: str, name: str, given: Mapping[str, Any]) -> nn.Module:
 
 def spec_of_built(source: str, built: Built) -> ModelSpec:
     """The spec, after looking whether the head's place holds what its source says."""
-    path = built.head_path
-    if not isinstance(path, str):
-        where = f"has {len(path)} heads ({', '.join(path)})" if path else "states no place of a classifier"
+    paths = (built.head_path,) if isinstance(built.head_path, str) else built.head_path
+    if not paths:
         raise UsageError(
-            f"{source}:{built.name} {where}, so one head of yours cannot stand in for it.",
+            f"{source}:{built.name} states no place of a classifier, so no head can stand there.",
             "zoo list shows models that can be fine-tuned",
         )
+    found = [_classifier_at(source, built, path) for path in paths]
+    classifier, (features, _, kind) = found[0]
+    spec = ModelSpec(
+        source=source,
+        name=built.name,
+        weights=built.weights,
+        head_path=paths[0],
+        features=features,
+        kind=kind,
+        more_heads=paths[1:],
+        more_features=tuple(ends[0] for _, ends in found[1:]),
+        bias=classifier.bias is not None,
+        preprocessing=built.preprocessing,
+        pool_path=built.pool_path,
+        licence=built.licence,
+        arguments=built.arguments,
+    )
+    fresh = tuple(name for name in built.fresh if name in built.missing or not spec.in_head(name))
+    return dataclasses.replace(spec, fresh=fresh)
+
+
+def _classifier_at(source: str, built: Built, path: str) -> tuple[nn.Module, tuple[int, int, Kind]]:
+    """The classifier that stands at a place, and what it takes and gives; raises UsageError when it is none."""
     classifier = surgery.get_module(built.model, path)
     ends = surgery.ends_in(classifier)
-    if isinstance(surgery.get_module(built.model, path), nn.Identity):
+    if isinstance(classifier, nn.Identity):
         raise UsageError(
             f"the weights of {source}:{built.name} come without a classifier, whose place your head would take.",
             f"zoo info {source}:{built.name.partition('.')[0]} shows its other weights",
         )
     if ends is None:
-        found = type(classifier).__name__
         raise UsageError(
-            f"the classifier of {source}:{built.name} at {path} is a {found}, neither a linear layer nor a"
-            " 1×1 convolution."
+            f"the classifier of {source}:{built.name} at {path} is a {type(classifier).__name__}, neither a linear"
+            " layer nor a 1×1 convolution."
         )
-    return ModelSpec(
-        source=source,
-        name=built.name,
-        weights=built.weights,
-        head_path=path,
-        features=ends[0],
-        kind=ends[2],
-        bias=classifier.bias is not None,
-        preprocessing=built.preprocessing,
-        pool_path=built.pool_path,
-        licence=built.licence,
-        fresh=tuple(each for each in built.fresh if each in built.missing or not is_under(each, path)),
-        arguments=built.arguments,
-    )
+    return classifier, ends
 
 
 # What a checkpoint may hand to a library's builder; anything else could name files and addresses.

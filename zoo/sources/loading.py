@@ -5,9 +5,11 @@ on the library that builds the model.
 """
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +77,7 @@ def load(
     with _seeded(seed, "weights"):
         built = build(source, plain, None if given else weights, given, offline=offline)
     spec = spec_of_built(source, built)
-    lacking = [name for name in built.missing if is_under(name, spec.head_path)]
+    lacking = [name for name in built.missing if spec.in_head(name)]
     if lacking and (mode == "append" or labels is None) and not allow_partial:
         raise CheckpointError(
             f"the weights of {spec.full_name} lack the classifier that would be kept: {listed(lacking)} is missing.",
@@ -179,10 +181,11 @@ def _rebuilt(spec: ModelSpec) -> nn.Module:
     model = create(spec.source, spec.name, spec.arguments)
     if spec.head is not None:
         assert spec.head.layers is not None
-        new = heads.build(spec.head.layers)
-        if spec.head.mode == "append":
-            new = nn.Sequential(surgery.get_module(model, spec.head_path), new)
-        surgery.replace_module(model, spec.head_path, new)
+        for at, layers in zip(spec.head_paths, (spec.head.layers, *spec.head.more_layers), strict=True):
+            new = heads.build(layers)
+            if spec.head.mode == "append":
+                new = nn.Sequential(surgery.get_module(model, at), new)
+            surgery.replace_module(model, at, new)
         if spec.source == "hf":
             hf.set_classes(model, spec.head.classes)
     set_spec(model, spec)
@@ -236,7 +239,7 @@ def _load_file(
     else:
         given = read_given(model, spec, path)
         state, usual, notes = given.state, given.preprocessing, given.notes
-    optional = (spec.head_path,) if mode == "replace" and not keep_head else ()
+    optional = spec.head_paths if mode == "replace" and not keep_head else ()
     report = load_matching(model, state, heads=optional, partial=partial, called=str(path), notes=notes)
     lacking = {*report.missing, *_names(report.misshapen)}
     fresh = tuple(name for name, _ in model.named_parameters() if name in lacking)
@@ -287,31 +290,53 @@ def _names(misshapen: Sequence[str]) -> list[str]:
 
 
 def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], mode: Mode) -> None:
-    """Build the head for the features that stand before it, put it in its place, and note it in the spec."""
+    """Build a head for the features that stand at each place of one, put it there, and note it in the spec."""
     spec = spec_of(model)
-    place = surgery.get_module(model, spec.head_path)
+    features = (spec.features, *spec.more_features)
+    # A module of the user's own stands at the first place itself; the others get copies of it.
+    given = [head if not number or isinstance(head, str) else copy.deepcopy(head) for number in range(len(features))]
     appended = spec.head is not None and spec.head.mode == "append"
-    features, kind = spec.features, spec.kind
-    if mode == "append":
-        original = surgery.get_module(model, f"{spec.head_path}.0") if appended else place
-        ends = surgery.ends_in(original)
-        assert ends is not None, "checked when the model was loaded"
-        _, features, kind = ends
-    if isinstance(head, nn.Module):
-        heads.check(head, features, len(labels), kind)
-        preset, layers, new = "custom", None, head
-    else:
-        layers = heads.layers_of(head, features, len(labels), kind, bias=spec.bias or mode == "append")
-        preset, new = head, heads.build(layers)
-    path = spec.head_path if mode == "replace" else f"{spec.head_path}.1"
-    if mode == "append" and not appended:
-        new = nn.Sequential(place, new)
-    surgery.replace_module(model, path if appended else spec.head_path, new)
+    found = [
+        _head_for(model, at, each, count, len(labels), mode)
+        for at, each, count in zip(spec.head_paths, given, features, strict=True)
+    ]
+    for at, (_, new) in zip(spec.head_paths, found, strict=True):
+        surgery.replace_module(model, f"{at}.1" if mode == "append" and appended else at, new)
     if spec.source == "hf":
         hf.set_classes(model, labels)
     fresh = spec.fresh
-    if mode == "append" and not appended:
-        at = spec.head_path
-        fresh = tuple(f"{at}.0{name.removeprefix(at)}" if is_under(name, at) else name for name in fresh)
-    made = HeadSpec(preset=preset, mode=mode, path=path, classes=labels, layers=layers)
+    if mode == "append" and spec.head is None:
+        for at in spec.head_paths:
+            fresh = tuple(f"{at}.0{name.removeprefix(at)}" if is_under(name, at) else name for name in fresh)
+    made = HeadSpec(
+        preset=head if isinstance(head, str) else "custom",
+        mode=mode,
+        path=spec.head_path if mode == "replace" else f"{spec.head_path}.1",
+        classes=labels,
+        layers=found[0][0],
+        more_layers=tuple(layers for layers, _ in found[1:] if layers is not None),
+    )
     set_spec(model, dataclasses.replace(spec, head=made, fresh=fresh))
+
+
+def _head_for(
+    model: nn.Module, at: str, head: str | nn.Module, features: int, classes: int, mode: Mode
+) -> tuple[tuple[dict[str, Any], ...] | None, nn.Module]:
+    """The layers of a head for one place, None for a module of the user's own, and what is to stand there."""
+    spec = spec_of(model)
+    place = surgery.get_module(model, at)
+    appended = spec.head is not None and spec.head.mode == "append"
+    kind = spec.kind
+    if mode == "append":
+        ends = surgery.ends_in(surgery.get_module(model, f"{at}.0") if appended else place)
+        assert ends is not None, "checked when the model was loaded"
+        _, features, kind = ends
+    if isinstance(head, nn.Module):
+        heads.check(head, features, classes, kind)
+        layers, new = None, head
+    else:
+        layers = heads.layers_of(head, features, classes, kind, bias=spec.bias or mode == "append")
+        new = heads.build(layers)
+    if mode == "append" and not appended:
+        new = nn.Sequential(place, new)
+    return layers, new

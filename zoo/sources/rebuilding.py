@@ -65,7 +65,10 @@ def _constructor(spec: ModelSpec, classes: int | None) -> tuple[str, ...]:
 def _surgery(spec: ModelSpec) -> list[str]:
     assert spec.head is not None
     assert spec.head.layers is not None
-    new = head.source_of(spec.head.layers)
-    if spec.head.mode == "append":
-        new = f"nn.Sequential(model.get_submodule({spec.head_path!r}), {new})"
-    return [f"model.set_submodule({spec.head_path!r}, {new})"]
+    lines = []
+    for at, layers in zip(spec.head_paths, (spec.head.layers, *spec.head.more_layers), strict=True):
+        new = head.source_of(layers)
+        if spec.head.mode == "append":
+            new = f"nn.Sequential(model.get_submodule({at!r}), {new})"
+        lines.append(f"model.set_submodule({at!r}, {new})")
+    return lines
