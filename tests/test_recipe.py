@@ -26,11 +26,12 @@ def refusal(given: dict[str, Any], base: Recipe = TWO_STAGES) -> str:
 
 
 def test_all_mistakes_are_told_at_once_with_near_matches() -> None:
-    text = 'bacth-size = 8\nopt = "adam"\nwd = -1\nkeep = "worst"\n[[stages]]\nfreze = "none"\nepochs = 1.5\n'
+    text = 'bacth-size = 8\nopt = "adem"\nwd = -1\nkeep = "worst"\n[[stages]]\nfreze = "none"\nepochs = 1.5\n'
     assert complaint(text).split("\n  ") == [
         "the recipe mine.toml has 8 mistakes:",
         "bacth-size is unknown; near: batch-size",
-        "opt is 'adam'; it takes adamw, sgd",
+        "opt is 'adem'; it takes adamw, adam, sgd, nadam, radam, rmsprop, adagrad, adadelta, adamax, asgd, adafactor, "
+        "rprop, muon",
         "wd is -1; it must be 0 or more",
         "keep is 'worst'; it takes best, last and every:N, separated by commas",
         "stages.0.freze is unknown; near: freeze, unfreeze",
@@ -61,7 +62,12 @@ def test_a_key_at_the_wrong_level_is_told_where_it_belongs() -> None:
         ("lr", float("inf"), "it takes a finite number"),
         ("lr", "fast", "it takes a number"),
         ("label-smoothing", 1.5, "it must be 1 or less"),
-        ("sched", "step", "it takes cosine, constant"),
+        ("sched", "stairs", "it takes cosine, constant, linear, one-cycle, step"),
+        ("opt", "lbfgs", "it calls the model many times within a step"),
+        ("opt", "SparseAdam", "it takes sparse gradients alone"),
+        ("clip-grad", -1, "it must be 0 or more"),
+        ("erasing", 1.5, "it must be 1 or less"),
+        ("gamma", 0, "it must be above 0"),
         ("classes", "ant,bee", "it takes a list of names"),
         ("classes", [1, 2], "it takes a list of names"),
         ("allow-partial", 1, "it takes true or false"),
@@ -79,6 +85,12 @@ def test_all_mistakes_of_flags_are_told_at_once() -> None:
     text = refusal({"lr": -1, "keep": "worst", "augment": "heavy"})
     assert text.startswith("3 mistakes:")
     assert all(f"\n  {key} is " in text for key in ("lr", "keep", "augment"))
+
+
+@pytest.mark.parametrize("given", [{"nesterov": True}, {"nesterov": True, "opt": "sgd", "momentum": 0}])
+def test_keys_that_do_not_go_together_are_told(given: dict[str, Any]) -> None:
+    assert "nesterov is a way of sgd with momentum" in refusal(given)
+    assert recipe.override(TWO_STAGES, {"nesterov": True, "opt": "sgd"}).nesterov
 
 
 def test_a_stage_key_is_set_in_every_stage_or_in_one() -> None:

@@ -62,6 +62,32 @@ def test_a_step_is_that_of_plain_pytorch() -> None:
         assert torch.equal(mine, theirs)
 
 
+@pytest.mark.parametrize(("limit", "cut"), [(1e-3, True), (1e3, False)])
+def test_long_gradients_are_cut_to_the_norm_that_is_given(limit: float, cut: bool) -> None:
+    model, plain = model_of(), model_of()
+    trainer = trainer_of(model)
+    trainer.clip_grad = limit
+    train(trainer, batches(1))
+    ((pictures, labels),) = batches(1)
+    nn.functional.cross_entropy(plain(pictures), labels).backward()
+    norm = nn.utils.clip_grad_norm_(plain.parameters(), limit)
+    assert (float(norm) > limit) is cut
+    for mine, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        assert theirs.grad is not None
+        assert torch.equal(mine.detach(), theirs.detach().add(theirs.grad, alpha=-0.1))
+
+
+def test_a_gradient_that_is_no_number_is_found_before_it_is_cut_to_a_number() -> None:
+    model = model_of()
+    before = model[2].weight.detach().clone()
+    model[2].weight.register_hook(lambda gradient: torch.full_like(gradient, 1e30))
+    trainer = trainer_of(model)
+    trainer.clip_grad = 1.0
+    with pytest.raises(NumericsError, match="the norm of the gradients is inf"):
+        train(trainer, batches())
+    assert torch.equal(model[2].weight, before)
+
+
 def test_the_rate_of_a_step_is_that_of_the_stage() -> None:
     asked: list[int] = []
     trainer = trainer_of(model_of(), schedule=lambda step: asked.append(step) or 0.5)  # type: ignore[func-returns-value]

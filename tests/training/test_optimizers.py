@@ -1,12 +1,24 @@
 """Groups of parameters, optimizers over them, and the course of the learning rate."""
 
+import copy
 import math
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from zoo.training.optimizers import Group, groups_of, optimizer_of, schedule_of, set_rates
+from zoo.recipe import Opt, Sched
+from zoo.training.optimizers import (
+    Group,
+    groups_of,
+    matrices_of,
+    optimizer_of,
+    schedule_of,
+    set_rates,
+    state_bytes,
+)
 
 
 @pytest.fixture
@@ -85,3 +97,115 @@ def test_rates_are_set_from_the_peak_of_each_group(model: nn.Sequential) -> None
     set_rates(optimizer, 0.5)
     set_rates(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.025, 0.05]
+
+
+def test_linear_falls_in_a_line_to_nothing() -> None:
+    share = schedule_of("linear", steps=12, warmup=2)
+    assert [share(step) for step in range(12)] == pytest.approx([0.5, 1.0, *[(10 - done) / 10 for done in range(10)]])
+
+
+def test_step_drops_after_every_so_many_steps() -> None:
+    share = schedule_of("step", steps=7, warmup=1, every=2, gamma=0.1)
+    assert [share(step) for step in range(7)] == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01, 0.01, 0.001])
+    thirds = schedule_of("step", steps=9, warmup=0)
+    assert [thirds(step) for step in range(9)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("steps", [10, 100, 333])
+def test_one_cycle_is_that_of_torch(steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=steps, pct_start=(round(0.3 * steps) + 1) / steps, cycle_momentum=False
+    )
+    share = schedule_of("one-cycle", steps=steps, warmup=0)
+    for step in range(steps):
+        assert share(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
+        if step < steps - 1:
+            optimizer.step()
+            theirs.step()
+
+
+def test_a_longer_warm_up_makes_the_rise_of_one_cycle_longer() -> None:
+    share = schedule_of("one-cycle", steps=10, warmup=6)
+    assert max(range(10), key=share) == 6
+    assert max(range(10), key=schedule_of("one-cycle", steps=10, warmup=1)) == 3
+
+
+@pytest.mark.parametrize("sched", get_args(Sched))
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_short_stage_has_rates_too(sched: str, steps: int) -> None:
+    for warmup in range(steps + 1):
+        share = schedule_of(sched, steps=steps, warmup=warmup)
+        assert all(0 < share(step) <= 1 for step in range(steps))
+
+
+@pytest.fixture
+def deep() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 6), nn.Linear(6, 2))
+
+
+def stepped(model: nn.Module, opt: str, *, steps: int = 2, momentum: float = 0.9, **more: bool) -> Optimizer:
+    groups = groups_of(model, head=["4"], lr=0.01, backbone_lr=None, wd=0.1)
+    optimizer = optimizer_of(model, groups, opt=opt, momentum=momentum, head=["4"], **more)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize("opt", [each for each in get_args(Opt) if each != "muon"])
+def test_each_optimizer_is_that_of_torch(deep: nn.Sequential, opt: str) -> None:
+    made = type(stepped(deep, opt))
+    assert made.__name__.lower() == opt
+    assert made is getattr(torch.optim, made.__name__)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("opt", get_args(Opt))
+def test_what_an_optimizer_keeps_is_known_before_it_is_made(deep: nn.Sequential, opt: str, momentum: float) -> None:
+    optimizer = stepped(deep, opt, momentum=momentum)
+    kept = [value for state in optimizer.state.values() for value in state.values() if value.dim()]
+    counted = sum(value.numel() * value.element_size() for value in kept)
+    assert counted == state_bytes(deep, opt=opt, momentum=momentum, head=["4"])
+
+
+def test_muon_takes_the_matrices_within_and_adamw_the_rest(deep: nn.Sequential) -> None:
+    """Each of the two does just what it does alone."""
+    mine, theirs = deep, copy.deepcopy(deep)
+    assert matrices_of(mine, ["4"]) == {"3.weight"}
+    stepped(mine, "muon", momentum=0.8)
+    parameters = dict(theirs.named_parameters())
+    muon = torch.optim.Muon(
+        [parameters.pop("3.weight")], lr=0.01, weight_decay=0.1, momentum=0.8, adjust_lr_fn="match_rms_adamw"
+    )
+    adamw = torch.optim.AdamW(
+        [{"params": [each], "weight_decay": 0.1 if each.dim() > 1 else 0.0} for each in parameters.values()], lr=0.01
+    )
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        for parameter in theirs.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        muon.step()
+        adamw.step()
+    for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_embeddings_are_no_matrices_of_muon() -> None:
+    model = nn.ModuleDict({"table": nn.Embedding(5, 4), "inner": nn.Linear(4, 4), "head": nn.Linear(4, 2)})
+    assert matrices_of(model, ["head"]) == {"inner.weight"}
+    model["inner"].requires_grad_(False)
+    assert matrices_of(model, ["head"]) == frozenset()
+
+
+def test_nesterov_is_sgds_own(deep: nn.Sequential) -> None:
+    assert stepped(deep, "sgd", nesterov=True).param_groups[0]["nesterov"] is True
+    assert stepped(deep, "sgd").param_groups[0]["nesterov"] is False
+
+
+@pytest.mark.parametrize("opt", [each for each in get_args(Opt) if each != "rprop"])
+def test_weight_decay_is_every_optimizers_but_one(deep: nn.Sequential, opt: str) -> None:
+    assert {group["weight_decay"] for group in stepped(deep, opt).param_groups} == {0.0, 0.1}

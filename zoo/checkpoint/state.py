@@ -165,11 +165,17 @@ def _take_over(optimizer: Optimizer, by_name: Mapping[str, Tensor], saved: Mappi
 
 
 def _state_for(parameter: Tensor, state: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _like(parameter, value) for key, value in state.items()}
+    return {key: value if key in COUNTERS else _like(parameter, value) for key, value in state.items()}
+
+
+COUNTERS = frozenset({"step", "mu_product"})
+"""What torch keeps on the CPU, also for parameters on a GPU."""
 
 
 def _like(parameter: Tensor, value: Any) -> Any:
-    """A kept value in the device and memory order of its parameter; a step counter stays where torch has it."""
-    if not isinstance(value, Tensor) or value.shape != parameter.shape or not value.dim():
+    """A kept value on the device of its parameter, and in its memory order where it has its shape."""
+    if not isinstance(value, Tensor):
         return value
+    if value.shape != parameter.shape or not value.dim():
+        return value.to(parameter.device)
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -101,16 +101,11 @@ def add_weights(new: files.NewFolder, state: Mapping[str, Tensor], base: Base | 
     new.base = {**base.facts(), "state": digest_of_all(digests)}
 
 
-def expected_size(model: nn.Module, trained_copies: int, *, delta: bool = False) -> int:
-    """The bytes of a checkpoint: the state dict, and so many copies of what is trained for the optimizer.
-
-    A delta has the trained parameters and the buffers alone.
-    """
+def expected_size(model: nn.Module, *, delta: bool = False) -> int:
+    """The bytes of a model's state dict; a delta has the trained parameters and the buffers alone."""
     frozen = {name for name, each in model.named_parameters() if not each.requires_grad} if delta else set()
     kept = [tensor for name, tensor in model.state_dict().items() if name not in frozen]
-    weights: int = sum(tensor.numel() * tensor.element_size() for tensor in kept)
-    trained: int = sum(each.numel() * each.element_size() for each in model.parameters() if each.requires_grad)
-    return weights + trained_copies * trained
+    return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
 
 def _json(value: Any) -> bytes:

@@ -1,7 +1,7 @@
 """`zoo finetune`: the main job."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -116,7 +116,16 @@ def finetune(
     wd: Annotated[
         float | None, option("--wd", "--weight-decay", help="Weight decay.", panel=TRAINING, metavar="DECAY")
     ] = None,
-    opt: Annotated[Opt | None, option("--opt", help="The optimizer.", panel=TRAINING)] = None,
+    opt: Annotated[
+        str | None,
+        option(
+            "--opt",
+            help="adamw, sgd, adam, muon or another of torch.optim.",
+            panel=TRAINING,
+            metavar="NAME",
+            autocompletion=lambda: list(get_args(Opt)),
+        ),
+    ] = None,
     sched: Annotated[Sched | None, option("--sched", help="The course of the learning rate.", panel=TRAINING)] = None,
     warmup_epochs: Annotated[
         float | None,

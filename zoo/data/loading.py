@@ -24,24 +24,35 @@ def evaluation_transform(preprocessing: Preprocessing) -> v2.Transform:
     return v2.Compose([*_central(preprocessing), *_to_tensor(preprocessing)])
 
 
-def training_transform(preprocessing: Preprocessing, augment: str) -> v2.Transform:
-    """The same with random variations: `none`, `light` (crop and flip) or `standard` (also colour and erasing)."""
+def training_transform(preprocessing: Preprocessing, augment: str, erasing: float | None = None) -> v2.Transform:
+    """The same with random variations, which `augment` names.
+
+    `none`: not even a crop. `light`: crop and flip. `standard`: also colour, and erasing in a tenth. `randaugment`
+    (arXiv 1909.13719) and `trivial` (TrivialAugment, arXiv 2103.10158): crop, flip, and torchvision's own two or one
+    operation a picture. `erasing` (arXiv 1708.04896) is the share of pictures that lose a rectangle, where it is not
+    to be what `augment` says.
+    """
+    share = erasing if erasing is not None else 0.1 if augment == "standard" else 0.0
+    erase = [v2.RandomErasing(p=share)] if share > 0 else []
     if augment == "none":
-        return evaluation_transform(preprocessing)
-    smallest = 0.5 if augment == "light" else 0.2
-    steps: list[Any] = [
-        v2.RandomResizedCrop(
-            preprocessing.size,
-            scale=(smallest, 1.0),
-            interpolation=InterpolationMode(preprocessing.interpolation),
-            antialias=True,
-        ),
-        v2.RandomHorizontalFlip(),
-    ]
-    if augment == "light":
-        return v2.Compose([*steps, *_to_tensor(preprocessing)])
-    colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3)
-    return v2.Compose([*steps, colour, *_to_tensor(preprocessing), v2.RandomErasing(p=0.1)])
+        return v2.Compose([*_central(preprocessing), *_to_tensor(preprocessing), *erase])
+    interpolation = InterpolationMode(preprocessing.interpolation)
+    varied: dict[str, list[Any]] = {
+        "light": [],
+        "standard": [v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3)],
+        "randaugment": [v2.RandAugment(interpolation=_BILINEAR)],
+        "trivial": [v2.TrivialAugmentWide(interpolation=_BILINEAR)],
+    }
+    crop = v2.RandomResizedCrop(
+        preprocessing.size,
+        scale=(0.5 if augment == "light" else 0.2, 1.0),
+        interpolation=interpolation,
+        antialias=True,
+    )
+    return v2.Compose([crop, v2.RandomHorizontalFlip(), *varied[augment], *_to_tensor(preprocessing), *erase])
+
+
+_BILINEAR = InterpolationMode.BILINEAR
 
 
 def _central(preprocessing: Preprocessing) -> list[Any]:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.errors import CheckpointError, UsageError
-from zoo.recipe import RECIPE_KEYS, STAGE_KEYS, Recipe, to_values
+from zoo.recipe import RECIPE_KEYS, STAGE_KEYS, Recipe, from_values, to_values
 
 FREE = frozenset({"name", "summary", "data", "workers", "device", "amp", "save", "keep", "save-every", "allow-partial"})
 """Settings that leave the numbers alone; of the device and its precision the machine's own comparison tells."""
 FIXED = frozenset({"model", "weights", "head", "mode", "classes", "stages"})
 """What a checkpoint is made of: with another one it is another run."""
 POLICY = frozenset({"freeze", "unfreeze"})
-OPTIMIZER = POLICY | {"opt", "lr", "backbone-lr", "wd", "momentum"}
+OPTIMIZER = POLICY | {"opt", "lr", "backbone-lr", "wd", "momentum", "nesterov"}
 ALLOWABLE = tuple(key for key in (*RECIPE_KEYS, *STAGE_KEYS, "seed", "data") if key not in FREE - {"data"} | FIXED)
 
 
@@ -36,6 +36,8 @@ class Change:
 def recipe_changes(before: Mapping[str, Any], now: Recipe) -> list[Change]:
     """The settings of a recipe that make its run another one, as a checkpoint kept them and as they are now."""
     after = to_values(now)
+    # A checkpoint of an older zoo says nothing of a key that came later; its default changes nothing.
+    before = to_values(from_values(before, "of the checkpoint"))
     keys = [key for key in dict.fromkeys((*before, *after)) if key not in FREE and key != "stages"]
     found = [_change(key, before.get(key), after.get(key)) for key in keys]
     stages = before.get("stages", []), after["stages"]

@@ -61,10 +61,11 @@ class Plan:
 
     def loader(self, *, train: bool) -> Loader:
         """The pictures of one side as batches."""
-        preprocessing = self.spec.preprocessing
+        preprocessing, recipe = self.spec.preprocessing, self.recipe
+        varied = training_transform(preprocessing, recipe.augment, recipe.erasing)
         return Loader(
             self.dataset.train if train else self.dataset.val,
-            training_transform(preprocessing, self.recipe.augment) if train else evaluation_transform(preprocessing),
+            varied if train else evaluation_transform(preprocessing),
             batch_size=self.recipe.batch_size,
             seed=self.recipe.seed,
             shuffle=train,

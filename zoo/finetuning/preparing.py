@@ -23,11 +23,8 @@ from zoo.registry import ModelSpec, set_spec, spec_of, unwrapped
 from zoo.sources.bases import base_of, weights_text
 from zoo.sources.loading import load
 from zoo.training.devices import default_workers, pick
-from zoo.training.optimizers import Group, groups_of
+from zoo.training.optimizers import Group, groups_of, matrices_of, state_bytes
 from zoo.units import megabytes
-
-COPIES = {"adamw": 2, "sgd": 1}
-"""How many numbers an optimizer keeps for each trained one."""
 
 
 def prepare(
@@ -55,6 +52,7 @@ def prepare(
     adjust(built, recipe)
     order = observed(built)
     tables = tables_of(built, recipe, order)
+    _check_muon(built, recipe, order)
     size = checkpoint_size(built, recipe, order)
     base = base_of(spec_of(built), built.state_dict()) if recipe.save == "delta" else None
     folder = out / (name or default_name(spec_of(built).full_name, dataset.root.resolve()))
@@ -86,12 +84,17 @@ def apply_stage(model: nn.Module, stage: Stage, order: RunningOrder) -> freezing
     return freezing.freeze(model, stage.freeze, unfreeze=stage.unfreeze, order=order)
 
 
+def head_paths(model: nn.Module) -> tuple[str, ...]:
+    """What trains with the head's learning rate: the head, and what the weights did not have."""
+    spec = spec_of(model)
+    return (*spec.head_prefixes, *spec.fresh)
+
+
 def groups_for(model: nn.Module, recipe: Recipe, stage: Stage) -> list[Group]:
     """The optimizer's groups for a stage whose policy is applied."""
-    spec = spec_of(model)
     return groups_of(
         model,
-        head=(*spec.head_prefixes, *spec.fresh),
+        head=head_paths(model),
         lr=stage.lr,
         backbone_lr=stage.backbone_lr,
         wd=recipe.wd,
@@ -107,14 +110,29 @@ def tables_of(model: nn.Module, recipe: Recipe, order: RunningOrder) -> list[lis
     return tables
 
 
+def _check_muon(model: nn.Module, recipe: Recipe, order: RunningOrder) -> None:
+    """Raise UsageError where muon would train nothing: then all is AdamW's, under another name."""
+    if recipe.opt != "muon":
+        return
+    for stage in recipe.stages:
+        apply_stage(model, stage, order)
+        if matrices_of(model, head_paths(model)):
+            return
+    raise UsageError(
+        f"opt muon is for matrices within a network, and no trained part of {spec_of(model).full_name} is one.",
+        "take adamw: convolutions are no matrices, and the head is AdamW's with muon too",
+    )
+
+
 def checkpoint_size(model: nn.Module, recipe: Recipe, order: RunningOrder) -> int:
     """The bytes of the largest checkpoint of a run: the weights, the optimizer's state, the whole model."""
     sizes = []
     for stage in recipe.stages:
         apply_stage(model, stage, order)
-        sizes.append(expected_size(model, COPIES[recipe.opt], delta=recipe.save == "delta"))
+        state = state_bytes(model, opt=recipe.opt, momentum=recipe.momentum, head=head_paths(model))
+        sizes.append(expected_size(model, delta=recipe.save == "delta") + state)
     whole = 2 if recipe.save == "full" else 0
-    return max(sizes) + whole * expected_size(model, 0)
+    return max(sizes) + whole * expected_size(model)
 
 
 def adjust(model: nn.Module, recipe: Recipe) -> None:

@@ -18,7 +18,7 @@ from zoo.finetuning.comparing import OPTIMIZER, POLICY
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.position import Position
-from zoo.finetuning.preparing import apply_stage, groups_for
+from zoo.finetuning.preparing import apply_stage, groups_for, head_paths
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.stopping import Stop
 from zoo.recipe import Stage, to_values
@@ -81,14 +81,31 @@ class Runner:
             frozen = self.state["frozen"]
             freezing.restore(plan.model, frozen["parameters"], frozen["held"])
         groups = groups_for(plan.model, recipe, stage)
-        optimizer = optimizer_of(plan.model, groups, opt=recipe.opt, momentum=recipe.momentum)
+        optimizer = optimizer_of(
+            plan.model,
+            groups,
+            opt=recipe.opt,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            head=head_paths(plan.model),
+        )
         scaler = plan.device.scaler()
         if self.state is not None:
             self._restore(optimizer, scaler)
         steps = plan.steps * stage.epochs
         warmup = min(round(plan.steps * stage.warmup_epochs), steps)
-        schedule = schedule_of(stage.sched, steps=steps, warmup=warmup)
-        return loop.Trainer(plan.model, optimizer, plan.device, scaler, schedule, recipe.label_smoothing, recipe.seed)
+        every = plan.steps * stage.step_every if stage.step_every else None
+        schedule = schedule_of(stage.sched, steps=steps, warmup=warmup, every=every, gamma=stage.gamma)
+        return loop.Trainer(
+            plan.model,
+            optimizer,
+            plan.device,
+            scaler,
+            schedule,
+            recipe.label_smoothing,
+            recipe.seed,
+            clip_grad=recipe.clip_grad,
+        )
 
     def _restore(self, optimizer: Optimizer, scaler: torch.amp.GradScaler | None) -> None:
         assert self.state is not None

@@ -12,7 +12,6 @@ from zoo.recipe.keys import STAGE_KEYS as STAGE_KEYS
 from zoo.recipe.keys import Amp as Amp
 from zoo.recipe.keys import Augment as Augment
 from zoo.recipe.keys import Key as Key
-from zoo.recipe.keys import Opt as Opt
 from zoo.recipe.keys import Save as Save
 from zoo.recipe.keys import Sched as Sched
 from zoo.recipe.keys import interval as interval
@@ -20,6 +19,9 @@ from zoo.recipe.keys import kept as kept
 from zoo.recipe.model import Recipe as Recipe
 from zoo.recipe.model import Stage as Stage
 from zoo.recipe.model import most_kept as most_kept
+from zoo.recipe.optimizers import WITH_MOMENTUM as WITH_MOMENTUM
+from zoo.recipe.optimizers import Opt as Opt
+from zoo.recipe.optimizers import state_numbers as state_numbers
 from zoo.recipe.overriding import override as override
 from zoo.recipe.overriding import resolve as resolve
 from zoo.recipe.overriding import value_of as value_of

@@ -1,16 +1,16 @@
 """Every key of a recipe in one table, with what it takes; recipes, `--set` and the flags are checked by it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from zoo.names import near
+from zoo.recipe.optimizers import opt_mistake
 from zoo.registry import Mode
 
-Opt = Literal["adamw", "sgd"]
-Sched = Literal["cosine", "constant"]
-Augment = Literal["none", "light", "standard"]
+Sched = Literal["cosine", "constant", "linear", "one-cycle", "step"]
+Augment = Literal["none", "light", "standard", "randaugment", "trivial"]
 Amp = Literal["auto", "off", "fp16", "bf16"]
 Save = Literal["state", "full", "delta"]
 
@@ -67,18 +67,23 @@ STAGE_KEYS: Mapping[str, Key] = {
     "backbone-lr": Key(float, "the peak learning rate of the backbone, where it differs", above=0),
     "sched": Key(str, "how the learning rate goes on after the warm-up", choices=get_args(Sched)),
     "warmup-epochs": Key(float, "epochs, or a part of one, in which the learning rate rises", minimum=0),
+    "step-every": Key(int, "with sched step: epochs from one drop of the learning rate to the next", minimum=1),
+    "gamma": Key(float, "with sched step: what each drop leaves of the learning rate", above=0, maximum=1),
 }
 RECIPE_KEYS: Mapping[str, Key] = {
     "summary": Key(str, "what the recipe is good for, in a line"),
     "head": Key(str, "a head preset; zoo/head.py describes them"),
     "mode": Key(str, "replace the last layer, or append behind it", choices=get_args(Mode)),
-    "opt": Key(str, "the optimizer", choices=get_args(Opt)),
+    "opt": Key(str, "the optimizer, by its name in torch.optim"),
     "wd": Key(float, "weight decay, on weights alone", minimum=0),
-    "momentum": Key(float, "the momentum of sgd", minimum=0, maximum=1),
+    "momentum": Key(float, "the momentum of sgd, rmsprop and muon", minimum=0, maximum=1),
+    "nesterov": Key(bool, "whether sgd looks ahead along its momentum"),
+    "clip-grad": Key(float, "the norm to which all gradients together are cut, 0 for none", minimum=0),
     "batch-size": Key(int, "pictures a step", minimum=1),
     "label-smoothing": Key(float, "share of the target given to all classes", minimum=0, maximum=1),
     "dropout": Key(float, "what every dropout layer of the model is set to", minimum=0, maximum=1),
     "augment": Key(str, "how training pictures are varied", choices=get_args(Augment)),
+    "erasing": Key(float, "share of the training pictures from which a rectangle is taken", minimum=0, maximum=1),
     "img-size": Key(int, "height and width of the input in pixels", minimum=1),
 }
 RUN_KEYS: Mapping[str, Key] = {
@@ -109,6 +114,14 @@ def mistakes_in(values: Mapping[str, Any], keys: Mapping[str, Key], prefix: str)
     return found
 
 
+def joint_mistakes(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the keys of a whole recipe together, each of which may be right alone."""
+    found = []
+    if values.get("nesterov") is True and (values.get("opt") != "sgd" or values.get("momentum") == 0):
+        found.append("nesterov is a way of sgd with momentum; leave it out, or set opt to sgd and momentum above 0")
+    return found
+
+
 def unknown(key: str, keys: Mapping[str, Key]) -> str:
     """What is wrong with a key that is not in the table, in words that follow it."""
     if key in STAGE_KEYS:
@@ -135,7 +148,11 @@ def _every_mistake(text: str) -> str | None:
 
 _EVERY = re.compile(r"([1-9]\d*) ?(steps?|s|min|h)")
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-_OWN_CHECKS = {"keep": _keep_mistake, "save-every": _every_mistake}
+_OWN_CHECKS: Mapping[str, Callable[[Any], str | None]] = {
+    "keep": _keep_mistake,
+    "save-every": _every_mistake,
+    "opt": opt_mistake,
+}
 
 
 def interval(every: str) -> tuple[int | None, float | None]:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from zoo.recipe.keys import Amp, Augment, Opt, Save, Sched, kept
+from zoo.recipe.keys import Amp, Augment, Save, Sched, kept
+from zoo.recipe.optimizers import Opt
 from zoo.registry import Mode
 
 
@@ -17,6 +18,8 @@ class Stage:
     backbone_lr: float | None = None
     sched: Sched = "cosine"
     warmup_epochs: float = 0.0
+    step_every: int | None = None
+    gamma: float | None = None
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,13 @@ class Recipe:
     opt: Opt = "adamw"
     wd: float = 0.01
     momentum: float = 0.9
+    nesterov: bool = False
+    clip_grad: float = 0.0
     batch_size: int = 32
     label_smoothing: float = 0.0
     dropout: float | None = None
     augment: Augment = "light"
+    erasing: float | None = None
     img_size: int | None = None
     model: str | None = None
     data: str | None = None

@@ -10,7 +10,7 @@ import tomli_w
 
 from zoo import catalog
 from zoo.errors import UsageError
-from zoo.recipe.keys import KEYS, STAGE_KEYS, mistakes_in
+from zoo.recipe.keys import KEYS, STAGE_KEYS, joint_mistakes, mistakes_in
 from zoo.recipe.model import Recipe, Stage
 
 
@@ -52,7 +52,7 @@ def made_of(values: Mapping[str, Any], where: str, name: str) -> Recipe:
     """The recipe of some values; raises UsageError that tells all their mistakes."""
     stages = values.get("stages")
     general = {key: value for key, value in values.items() if key not in ("stages", "name")}
-    mistakes = mistakes_in(general, KEYS, "")
+    mistakes = [*mistakes_in(general, KEYS, ""), *joint_mistakes(general)]
     if not isinstance(stages, list) or not stages or not all(isinstance(each, dict) for each in stages):
         mistakes.append("it needs at least one [[stages]]")
         stages = []

@@ -33,6 +33,8 @@ class Trainer:
     schedule: Callable[[int], float]
     label_smoothing: float
     seed: int
+    clip_grad: float = 0.0
+    """The norm to which all gradients together are cut; 0 leaves them as they are."""
     intact: bool = True
     """Whether weights and optimizer are those of the last complete step; not while the optimizer steps."""
 
@@ -80,13 +82,21 @@ def train_steps(
 
 
 def _check_gradients(trainer: Trainer, trained: Sequence[Tensor], step: int) -> None:
-    """Look for gradients that are no numbers, by their largest magnitudes."""
+    """Look for gradients that are no numbers, by their largest magnitudes; cut those that are too long together."""
+    gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
     if trainer.scaler is None:
         # Under a scaler gradients may overflow: it leaves such a step out and scales less from then on.
-        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
         require_finite(trainer, _largest(gradients), "a gradient is", step)
     elif trainer.scaler.get_scale() < SMALLEST_SCALE:
         require_finite(trainer, float("inf"), "at every scale a gradient is", step)
+    if trainer.clip_grad > 0 and gradients:
+        if trainer.scaler:
+            trainer.scaler.unscale_(trainer.optimizer)
+        # Finite ones can have a norm that is not: what it would make of them is no step.
+        norm = nn.utils.get_total_norm(gradients)
+        if trainer.scaler is None:
+            require_finite(trainer, float(norm), "the norm of the gradients is", step)
+        nn.utils.clip_grads_with_norm_(trained, trainer.clip_grad, norm)
 
 
 SMALLEST_SCALE = 1e-6

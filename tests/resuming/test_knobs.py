@@ -1,0 +1,118 @@
+"""Every knob of training, stopped within an epoch: the run that went on is the run that never stopped."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from torch import Tensor, nn
+
+import zoo
+from tests.finetuning.conftest import Listener
+from tests.resuming.conftest import run_stopped, tiny, unlike
+from zoo.finetuning import running
+from zoo.recipe import Opt
+
+DEEP = "own:resuming-deep"
+
+
+class Deep(nn.Module):
+    """The tiny model with a layer that is a matrix within it, which muon is for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.drop = nn.Dropout2d(0.2)
+        self.inner = nn.Linear(8, 12)
+        self.fc = nn.Linear(12, 10)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.fc(self.inner(self.drop(self.norm(self.conv(pictures)).relu()).mean(dim=(2, 3))).relu())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _deep() -> None:
+    zoo.register(DEEP.partition(":")[2], Deep, head_path="fc", input_size=(16, 16))
+
+
+Unbroken = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def unbroken(imgs: Path, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    """The folder of a run that was never stopped, made once for each of its settings."""
+    made: dict[str, Path] = {}
+
+    def run(**given: Any) -> Path:
+        key = repr(sorted(given.items()))
+        if key not in made:
+            made[key] = zoo.finetune(**tiny(imgs, tmp_path_factory.mktemp("unbroken"), model=DEEP, **given)).folder
+        return made[key]
+
+    return run
+
+
+@pytest.mark.parametrize("opt", get_args(Opt))
+def test_each_optimizer_goes_on_as_if_it_had_never_stopped(
+    imgs: Path, tmp_path: Path, unbroken: Unbroken, opt: str
+) -> None:
+    folder = run_stopped(tiny(imgs, tmp_path, model=DEEP, opt=opt), at_step=5)
+    assert (folder / "epoch-0002-step-0002").is_dir()
+    zoo.resume(folder)
+    assert unlike(folder, unbroken(opt=opt)) == []
+
+
+@pytest.mark.parametrize("opt", get_args(Opt))
+def test_an_optimizer_that_lost_its_state_makes_another_run(
+    imgs: Path, tmp_path: Path, unbroken: Unbroken, opt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_stopped(tiny(imgs, tmp_path, model=DEEP, opt=opt), at_step=5)
+    monkeypatch.setattr(running, "restore_optimizer", lambda *_, **__: None)
+    zoo.resume(folder)
+    assert unlike(folder, unbroken(opt=opt)) != []
+
+
+KNOBS: dict[str, dict[str, Any]] = {
+    "linear": {"sched": "linear"},
+    "one-cycle": {"sched": "one-cycle"},
+    "step": {"sched": "step", "settings": {"step-every": 1, "gamma": 0.5}},
+    "nesterov": {"opt": "sgd", "settings": {"nesterov": True}},
+    "clip-grad": {"settings": {"clip-grad": 0.05}},
+    "randaugment": {"augment": "randaugment", "settings": {"erasing": 0.5}},
+    "trivial": {"augment": "trivial"},
+}
+
+
+@pytest.mark.parametrize("knob", KNOBS)
+def test_each_knob_goes_on_as_if_it_had_never_stopped(
+    imgs: Path, tmp_path: Path, unbroken: Unbroken, knob: str
+) -> None:
+    folder = run_stopped(tiny(imgs, tmp_path, model=DEEP, **KNOBS[knob]), at_step=5)
+    zoo.resume(folder)
+    assert unlike(folder, unbroken(**KNOBS[knob])) == []
+
+
+@pytest.mark.parametrize("knob", KNOBS)
+def test_each_knob_makes_another_run(unbroken: Unbroken, knob: str) -> None:
+    """One that does nothing would pass every other test here."""
+    plain = {"opt": KNOBS[knob]["opt"]} if "opt" in KNOBS[knob] else {}
+    one, other = unbroken(**KNOBS[knob]), unbroken(**plain)
+    assert "epoch-0003/model.safetensors" in unlike(one, other)
+
+
+@pytest.mark.parametrize("knob", [each for each in KNOBS if each not in ("step", "nesterov")])
+def test_a_knob_that_was_turned_meanwhile_is_shown_and_refused_unless_allowed(
+    imgs: Path, tmp_path: Path, knob: str
+) -> None:
+    run_stopped(tiny(imgs, tmp_path, model=DEEP), at_step=5)
+    given, settings = dict(KNOBS[knob]), KNOBS[knob].get("settings", {})
+    given.pop("settings", None)
+    turned = {**tiny(imgs, tmp_path, model=DEEP, settings=settings, **given), "resume": True}
+    keys = [*given, *settings]
+    with pytest.raises(zoo.CheckpointError, match=rf"{keys[0]} .*→") as raised:
+        zoo.finetune(**turned)
+    assert f"--allow {','.join(keys)}" in str(raised.value).replace("erasing,augment", "augment,erasing")
+    heard = Listener()
+    assert zoo.finetune(**turned, allow=keys, reporter=heard).epochs == 3
+    assert {note.split()[1] for note in heard.notes if note.startswith("changed: ")} == set(keys)
