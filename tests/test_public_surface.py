@@ -23,6 +23,7 @@ NAMES = [
     "ZooError",
     "__version__",
     "append_head",
+    "blocks",
     "evaluate",
     "export",
     "finetune",

@@ -3,7 +3,7 @@
 >>> import zoo
 >>> model = zoo.load("vgg16", classes=["ant", "bee"], weights=None)
 >>> zoo.freeze(model, "backbone")
-Frozen('backbone': 30 parameters, 39 modules in eval mode)
+Frozen('backbone': all 15 blocks, 30 parameters, 39 modules in eval mode)
 
 Each name is imported when it is first used, so that `import zoo` costs nothing.
 """
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from zoo.finetuning import finetune as finetune
     from zoo.finetuning.plan import Run as Run
     from zoo.finetuning.resuming import resume as resume
+    from zoo.freezing import blocks as blocks
     from zoo.freezing import freeze as freeze
     from zoo.freezing import unfreeze as unfreeze
     from zoo.predicting import predict as predict
@@ -55,6 +56,7 @@ _HOMES = {
     "UsageError": "zoo.errors",
     "ZooError": "zoo.errors",
     "append_head": "zoo.sources.loading",
+    "blocks": "zoo.freezing",
     "evaluate": "zoo.evaluating",
     "export": "zoo.exporting",
     "finetune": "zoo.finetuning",

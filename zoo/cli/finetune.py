@@ -78,14 +78,14 @@ def finetune(
         str | None,
         option(
             "--freeze",
-            help="none, backbone, until:PATH, or globs like 'features.*'.",
+            help="none, backbone, until:PATH, from:PATH, first:N, last:N, norm, bias, or globs.",
             panel=MODEL,
             metavar="POLICY",
         ),
     ] = None,
     unfreeze: Annotated[
         str | None,
-        option("--unfreeze", help="Globs taken out of what is frozen.", panel=MODEL, metavar="GLOBS"),
+        option("--unfreeze", help="Taken out of what is frozen, in the same words.", panel=MODEL, metavar="POLICY"),
     ] = None,
     recipe: Annotated[
         str | None,

@@ -22,7 +22,9 @@ def summary(
     ] = None,
     unfreeze: Annotated[
         str | None,
-        typer.Option("--unfreeze", help="Globs taken out of what is frozen.", metavar="GLOBS", show_default=False),
+        typer.Option(
+            "--unfreeze", help="Taken out of what is frozen, in the same words.", metavar="POLICY", show_default=False
+        ),
     ] = None,
     depth: Annotated[int, typer.Option("--depth", help="How far the tree is opened.", min=1, metavar="N")] = 3,
     as_json: AsJson = False,

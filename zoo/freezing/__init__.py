@@ -1,7 +1,7 @@
 """Freezing: what a policy means for a model, and keeping it true.
 
-Three parts: `order` records what runs when, `policy` turns a text into parameter names, `held` keeps frozen
-modules in eval mode through every `model.train()`.
+Its parts: `order` records what runs when, `dividing` makes blocks of it, `words` and `policy` turn a text into
+parameter names, `held` keeps frozen modules in eval mode through every `model.train()`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zoo.errors import UsageError
 from zoo.freezing import held, policy
+from zoo.freezing.dividing import Block, blocks_of, in_words
 from zoo.freezing.order import RunningOrder, record
 from zoo.registry import find_spec, unwrapped
 
@@ -25,9 +26,13 @@ class Frozen:
     """The names of the frozen parameters, in definition order."""
     held: tuple[str, ...]
     """The modules that stay in eval mode, in definition order."""
+    meaning: str = ""
+    """Which blocks that is, as `blocks 1-3 of 9 (conv1 … layer1.1)`."""
 
     def __repr__(self) -> str:
-        return f"Frozen({self.policy!r}: {len(self.parameters)} parameters, {len(self.held)} modules in eval mode)"
+        what = f"{self.meaning}, " if self.meaning else ""
+        counts = f"{len(self.parameters)} parameters, {len(self.held)} modules in eval mode"
+        return f"Frozen({self.policy!r}: {what}{counts})"
 
 
 def freeze(
@@ -40,10 +45,13 @@ def freeze(
 ) -> Frozen:
     """Freeze what a policy says, in place, and keep the frozen part in eval mode.
 
-    A policy is `none`, `backbone`, `until:PATH` (all that has run when the module at PATH returns), or
-    globs over parameter names, separated by commas; `unfreeze` takes globs back out. The whole model is
-    set: what an earlier policy froze and this one does not is trained again. Frozen norm layers keep their
-    statistics and frozen dropout does not fire, also after `model.train()`.
+    A policy names what is frozen, separated by commas: `none`, `backbone`, `until:PATH` (all that has run
+    when the module at PATH returns), `from:PATH` (all that runs from its start on, but the head), `first:N`,
+    `last:N` (so many blocks of `zoo.blocks`), `norm`, `bias` (all of the backbone but its norm layers, but
+    its bias terms), or globs over parameter names. `unfreeze` takes out what the same words name; there
+    `norm` and `bias` are those themselves. The whole model is set: what an earlier policy froze and this one
+    does not is trained again. Frozen norm layers keep their statistics and frozen dropout does not fire, also
+    after `model.train()`.
 
     >>> import zoo
     >>> model = zoo.load("resnet18", classes=5, weights=None)
@@ -64,23 +72,39 @@ def freeze(
 
 
 def unfreeze(model: nn.Module, pattern: str | None = None, *, sample: Tensor | None = None) -> Frozen:
-    """Train again what a glob or path matches, or everything; returns what is still frozen.
+    """Train again what the words of a policy name, or everything; returns what is still frozen.
 
     >>> import zoo
     >>> model = zoo.load("resnet18", classes=5, weights=None)
     >>> _ = zoo.freeze(model, "backbone")
     >>> zoo.unfreeze(model, "layer4.*").parameters[-1]
     'layer3.1.bn2.bias'
+    >>> zoo.unfreeze(model, "last:3")
+    Frozen('all but last:3': blocks 1-6 of 9 (conv1 … layer3.0), 39 parameters, 42 modules in eval mode)
 
-    Raises UsageError when the pattern matches no parameter.
+    Raises UsageError when a word names no parameter.
     """
     model = unwrapped(model)
-    names = [name for name, _ in model.named_parameters()]
     if pattern is None:
         return apply(model, (), None, "none")
-    revived = {name for each in policy.patterns(pattern) for name in policy.match(each, names, model)}
+    order = observe(model, sample)
+    revived = {name for each in policy.words(pattern) for name in policy.taken_out(each, model, order)}
     left = [name for name in frozen_parameters(model) if name not in revived]
-    return apply(model, left, observe(model, sample) if left else None, f"all but {pattern}")
+    return apply(model, left, order, f"all but {pattern}")
+
+
+def blocks(model: nn.Module, *, sample: Tensor | None = None, order: RunningOrder | None = None) -> list[Block]:
+    """The blocks of a model in running order, which `first:N` and `last:N` count; the head is none of them.
+
+    >>> import zoo
+    >>> model = zoo.load("resnet18", classes=5, weights=None)
+    >>> [block.name for block in zoo.blocks(model)][:3]
+    ['conv1', 'layer1.0', 'layer1.1']
+
+    One batch is run to see them; give `sample` for a model whose input zoo does not know.
+    """
+    model = unwrapped(model)
+    return blocks_of(model, order or observe(model, sample))
 
 
 def apply(model: nn.Module, frozen: Iterable[str], order: RunningOrder | None, policy_text: str) -> Frozen:
@@ -94,7 +118,8 @@ def apply(model: nn.Module, frozen: Iterable[str], order: RunningOrder | None, p
     if chosen and order is not None:
         modules = held.modules_to_hold(model, chosen, order)
         held.hold(model, modules)
-    return Frozen(policy_text, tuple(frozen_parameters(model)), tuple(modules))
+    meaning = in_words(blocks_of(model, order), chosen) if chosen and order is not None else ""
+    return Frozen(policy_text, tuple(frozen_parameters(model)), tuple(modules), meaning)
 
 
 def frozen_parameters(model: nn.Module) -> list[str]:
@@ -140,8 +165,10 @@ def observe(model: nn.Module, sample: Tensor | None = None) -> RunningOrder:
 
 
 __all__ = [
+    "Block",
     "Frozen",
     "apply",
+    "blocks",
     "freeze",
     "frozen_parameters",
     "held_modules",

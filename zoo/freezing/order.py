@@ -44,6 +44,12 @@ class RunningOrder:
     events: list[_Operation | _Call] = field(default_factory=list)
     returned: dict[str, int] = field(default_factory=dict)
     """For each module that ran, the number of operations done when it returned for the last time."""
+    entered: dict[str, int] = field(default_factory=dict)
+    """For each module that ran, the number of operations done when it started for the first time."""
+    restarted: dict[str, int] = field(default_factory=dict)
+    """The same for the start of its last call."""
+    calls: dict[str, int] = field(default_factory=dict)
+    """How often each module ran."""
     used: dict[str, int] = field(default_factory=dict)
     """For each parameter that was used, the number of the last operation that read it."""
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -59,6 +65,14 @@ class RunningOrder:
             return None
         boundary = self.returned.get(path, max(moments))
         return {name for name, last in self.used.items() if last <= boundary}
+
+    def since(self, path: str) -> set[str] | None:
+        """The parameters whose last use lies after a module's first start; None if it never ran.
+
+        A list of modules starts with the first of them.
+        """
+        moments = [moment for name, moment in self.entered.items() if is_under(name, path)]
+        return {name for name, last in self.used.items() if last > min(moments)} if moments else None
 
     def with_frozen_inputs(self, trained: Collection[str]) -> set[str]:
         """The modules that received nothing which depends on a trained parameter, in any of their calls."""
@@ -131,6 +145,9 @@ def _hooked(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
         def enter(_: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
             reads = tuple(recorder.number(tensor) for tensor in _tensors((args, kwargs)))
             order.events.append(_Call(name, reads))
+            order.entered.setdefault(name, recorder.operations)
+            order.restarted[name] = recorder.operations
+            order.calls[name] = order.calls.get(name, 0) + 1
 
         def leave(_: nn.Module, args: Any, out: Any, name: str = name) -> None:
             # A name that returns again moves to the end: the running order is that of the last returns.

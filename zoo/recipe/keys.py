@@ -60,8 +60,8 @@ _KINDS = {
 }
 
 STAGE_KEYS: Mapping[str, Key] = {
-    "freeze": Key(str, "what is frozen: none, backbone, until:PATH, or globs"),
-    "unfreeze": Key(str, "globs taken out of what is frozen"),
+    "freeze": Key(str, "what is frozen: none, backbone, until:PATH, from:PATH, first:N, last:N, norm, bias, or globs"),
+    "unfreeze": Key(str, "what is taken out of it, in the same words"),
     "epochs": Key(int, "how often the data is seen", minimum=1),
     "lr": Key(float, "the peak learning rate", above=0),
     "backbone-lr": Key(float, "the peak learning rate of the backbone, where it differs", above=0),
