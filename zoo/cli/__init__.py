@@ -33,6 +33,7 @@ COMMANDS = {
     "inspect": "Tell what is in a checkpoint, a run, or a file of weights.",
     "export": "Make a checkpoint whole, or leave its base out.",
     "recipes": "List, show or copy recipes.",
+    "heads": "List, show or copy heads.",
     "demo": "See it work in a minute, without a network.",
 }
 

@@ -13,3 +13,8 @@ def model_names(incomplete: str) -> list[str]:
 def recipe_names(incomplete: str) -> list[str]:
     """Recipes whose name begins like this."""
     return [name for name in catalog.names("recipes") if name.startswith(incomplete)]
+
+
+def head_names(incomplete: str) -> list[str]:
+    """Heads whose name begins like this."""
+    return [name for name in catalog.names("heads") if name.startswith(incomplete)]

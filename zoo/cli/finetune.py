@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from zoo import recipe as recipes
-from zoo.cli.completion import model_names, recipe_names
+from zoo.cli.completion import head_names, model_names, recipe_names
 from zoo.cli.options import split
 from zoo.errors import UsageError
 from zoo.recipe import Amp, Augment, Opt, Save, Sched
@@ -70,7 +70,16 @@ def finetune(
             metavar="NAMES",
         ),
     ] = None,
-    head: Annotated[str | None, option("--head", help="linear or mlp.", panel=MODEL, metavar="PRESET")] = None,
+    head: Annotated[
+        str | None,
+        option(
+            "--head",
+            help="A head or a file of one; zoo heads shows them.",
+            panel=MODEL,
+            metavar="HEAD",
+            autocompletion=head_names,
+        ),
+    ] = None,
     mode: Annotated[
         Mode | None, option("--mode", help="Replace the last layer, or append behind it.", panel=MODEL)
     ] = None,
@@ -277,9 +286,10 @@ def _parsed(settings: list[str]) -> dict[str, Any]:
 
 
 def _check_early(recipe: str | None, given: dict[str, Any]) -> None:
-    from zoo import catalog, registry
+    from zoo import registry
+    from zoo.head import presets
 
     resolved = recipes.resolve(recipe, given)
-    catalog.text("heads", resolved.head)
+    presets.find(resolved.head)
     if resolved.model is not None:
         registry.find(resolved.model)

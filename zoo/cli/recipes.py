@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from zoo import catalog, files, recipe
+from zoo import catalog, recipe
+from zoo.cli import presets
 from zoo.cli.completion import recipe_names
 from zoo.cli.options import AsJson, Debug
-from zoo.errors import UsageError
 
 app = typer.Typer(add_completion=False, invoke_without_command=True, epilog="zoo recipes copy linear-probe ./mine.toml")
 
@@ -39,7 +39,7 @@ def recipes(
 @app.command()
 def show(name: Annotated[str, NAME], debug: Debug = False) -> None:
     """Print a recipe as it stands."""
-    typer.echo(catalog.text("recipes", name), nl=False)
+    presets.show("recipes", name)
 
 
 @app.command()
@@ -49,12 +49,4 @@ def copy(
     debug: Debug = False,
 ) -> None:
     """Copy a recipe to a file of one's own; a file that exists is left alone."""
-    text = catalog.text("recipes", name)
-    if target.is_dir():
-        target = target / f"{name}.toml"
-    if target.exists():
-        raise UsageError(f"{target} exists already.", "give another name")
-    if target.suffix != ".toml":
-        raise UsageError(f"{target} does not end in .toml.", f"for example: zoo recipes copy {name} ./mine.toml")
-    files.write_text(target, text)
-    typer.echo(f"wrote {target}; run it with: zoo finetune MODEL --recipe {target} --data FOLDER")
+    presets.copy("recipes", name, target, "--recipe")

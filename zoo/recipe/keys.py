@@ -72,7 +72,7 @@ STAGE_KEYS: Mapping[str, Key] = {
 }
 RECIPE_KEYS: Mapping[str, Key] = {
     "summary": Key(str, "what the recipe is good for, in a line"),
-    "head": Key(str, "a head preset; zoo/head.py describes them"),
+    "head": Key(str, "a head (zoo heads lists them), or a TOML file of one's own"),
     "mode": Key(str, "replace the last layer, or append behind it", choices=get_args(Mode)),
     "opt": Key(str, "the optimizer, by its name in torch.optim"),
     "wd": Key(float, "weight decay, on weights alone", minimum=0),

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo import head as heads
 from zoo import surgery
 from zoo.checkpoint import reading
 from zoo.checkpoint.delta import Base, joined
@@ -23,6 +22,8 @@ from zoo.checkpoint.weights import SUFFIXES, load_matching, read_tensors
 from zoo.checkpoint.writing import DELTA, WEIGHTS
 from zoo.errors import CheckpointError, UsageError, ZooError
 from zoo.files import read_manifest
+from zoo.head import building as heads
+from zoo.head import presets
 from zoo.names import is_under, listed
 from zoo.registry import (
     HeadSpec,

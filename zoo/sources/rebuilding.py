@@ -1,6 +1,6 @@
 """The few lines of Python that build a model without zoo, written into its checkpoint for people to read."""
 
-from zoo import head
+from zoo.head import building as head
 from zoo.registry import ModelSpec
 
 

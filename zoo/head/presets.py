@@ -1,0 +1,162 @@
+"""Presets and files of heads: read with all mistakes told at once, and fitted to the numbers of a model."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from zoo import catalog
+from zoo.errors import UsageError
+from zoo.head.known import LAYERS, mistakes_between, mistakes_in
+from zoo.names import near
+from zoo.registry import Kind
+
+KEYS = ("summary", "takes", "pool", "layers")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A head as its file says it, with words where a model's numbers will stand."""
+
+    name: str
+    """The preset's name, or the absolute path of a file of the user's own."""
+    takes: tuple[Kind, ...]
+    """What it can be put on: a vector, a map, or tokens; with a pool, what that takes."""
+    layers: tuple[Mapping[str, Any], ...]
+    pool: Mapping[str, Any] | None = None
+    summary: str = ""
+
+
+def is_file(text: str) -> bool:
+    """Whether the name of a head means a file."""
+    path = Path(text).expanduser()
+    return path.suffix == ".toml" or path.is_file()
+
+
+def find(text: str) -> Preset:
+    """The head that a preset's name or the path of a TOML file means.
+
+    >>> find("linear").takes
+    ('vector', 'map')
+
+    Raises UsageError for one that does not exist, or that has mistakes, which are all told.
+    """
+    path = Path(text).expanduser()
+    if not is_file(text):
+        return _made_of(catalog.read("heads", text), text, text)
+    if not path.is_file():
+        raise UsageError(f"there is no head {path}.", f"heads: {', '.join(catalog.names('heads'))}")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the head {path} is no text: {error.reason}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the head {path} is no TOML: {error}.") from error
+    return _made_of(values, str(path), str(path.resolve()))
+
+
+def _made_of(values: Mapping[str, Any], where: str, name: str) -> Preset:
+    mistakes = []
+    for key in values.keys() - set(KEYS):
+        found = near(key, KEYS)
+        mistakes.append(f"{key} is unknown; {'near: ' + ', '.join(found) if found else 'keys: ' + ', '.join(KEYS)}")
+    pool, layers, summary = values.get("pool"), values.get("layers"), values.get("summary", "")
+    if not isinstance(summary, str):
+        mistakes.append(f"summary is {summary!r}; it takes a text")
+    if not isinstance(layers, list) or not layers:
+        mistakes.append("it needs at least one [[layers]]")
+        layers = []
+    if pool is not None:
+        mistakes += mistakes_in(pool, "pool", words=True, pools=True)
+    for place, layer in enumerate(layers, 1):
+        mistakes += mistakes_in(layer, f"layer {place}", words=True, pools=False)
+    mistakes += mistakes_between(layers, "features", {})[0]
+    takes = values.get("takes", _usual(pool, layers))
+    if not isinstance(takes, list | tuple) or not takes or not set(map(str, takes)) <= set(get_args(Kind)):
+        mistakes.append(f"takes is {takes!r}; it takes a list of {', '.join(get_args(Kind))}")
+    if mistakes:
+        count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
+        raise UsageError(f"the head {where} has {count}:", *mistakes)
+    return Preset(name, tuple(takes), tuple(layers), pool, summary)
+
+
+def _usual(pool: Any, layers: list[Any]) -> tuple[Kind, ...]:
+    """What a head can be put on that does not say it itself."""
+    if pool is not None:
+        return ("map", "tokens")
+    known = [LAYERS.get(str(layer.get("layer"))) if isinstance(layer, Mapping) else None for layer in layers]
+    return ("vector", "map") if all(layer is not None and layer.on_map for layer in known) else ("vector",)
+
+
+def fitting(kind: Kind, pooled: Kind | None = None) -> list[str]:
+    """The presets for a model that gives its head this kind of features, and its pool that.
+
+    >>> "attention-pool" in fitting("vector"), "attention-pool" in fitting("vector", "map")
+    (False, True)
+    """
+    read = {name: find(name) for name in catalog.names("heads")}
+    return [name for name, each in read.items() if (pooled if each.pool is not None else kind) in each.takes]
+
+
+def refuse(preset: Preset, reason: str, kind: Kind, pooled: Kind | None = None) -> UsageError:
+    """The error for a head that cannot stand on a model, with the presets that can."""
+    return UsageError(f"the head {preset.name!r} {reason}", f"heads that fit: {', '.join(fitting(kind, pooled))}")
+
+
+def layers_of(
+    preset: Preset, features: int, classes: int, kind: Kind, *, bias: bool = True
+) -> tuple[dict[str, Any], ...]:
+    """The layers of a head behind its pool with every argument as a number; `bias` is that of the last one.
+
+    >>> layers_of(find("linear"), features=512, classes=5, kind="vector")
+    ({'layer': 'Linear', 'in_features': 512, 'out_features': 5},)
+
+    Raises UsageError that tells every layer that does not fit these numbers.
+    """
+    numbers = {"features": features, "classes": classes}
+    mistakes, width = mistakes_between(preset.layers, features, numbers)
+    if width != classes:
+        mistakes.append(f"layer {len(preset.layers)}: {width} scores come out of it, and {classes} are wanted")
+    if kind == "map":
+        mistakes += [
+            f"layer {place} ({layer['layer']}): no layer computes the same at every place of a map"
+            for place, layer in enumerate(preset.layers, 1)
+            if LAYERS[layer["layer"]].on_map is None
+        ]
+    if mistakes:
+        raise UsageError(f"the head {preset.name!r} does not fit {features} features and {classes} scores:", *mistakes)
+    resolved = [_at_every_place(layer, numbers) if kind == "map" else _with(layer, numbers) for layer in preset.layers]
+    if not bias and resolved[-1]["layer"] in ("Linear", "Conv2d"):
+        resolved[-1].setdefault("bias", False)
+    return tuple(resolved)
+
+
+def pool_of(preset: Preset, features: int, form: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    """The pool of a head with every argument as a number and in the form of its place, and how many features it gives.
+
+    >>> pool_of(find("concat-pool"), 512, {"places": 2})
+    ({'layer': 'ConcatPool', 'places': 2}, 1024)
+
+    Raises UsageError when it does not fit.
+    """
+    assert preset.pool is not None
+    made = {**_with(preset.pool, {"features": features}), **form}
+    mistakes = mistakes_between([made], features, {})[0]
+    if features % made.get("heads", 1):
+        mistakes.append(f"heads is {made['heads']}, which does not divide {features}")
+    if mistakes:
+        raise UsageError(f"the pool of the head {preset.name!r} does not fit {features} features:", *mistakes)
+    return made, features * LAYERS[made["layer"]].widens
+
+
+def _with(layer: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
+    return {key: numbers.get(value, value) if isinstance(value, str) else value for key, value in layer.items()}
+
+
+def _at_every_place(layer: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
+    values = _with(layer, numbers)
+    if values["layer"] != "Linear":
+        return {**values, "layer": LAYERS[values["layer"]].on_map}
+    convolution = {"layer": "Conv2d", "in_channels": values["in_features"], "out_channels": values["out_features"]}
+    return {**convolution, "kernel_size": 1, **({"bias": values["bias"]} if "bias" in values else {})}
