@@ -8,6 +8,7 @@ from zoo import catalog
 from zoo.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
+HEADS = ["attention-pool", "concat-pool", "cosine", "dropout-linear", "linear", "mlp", "norm-linear"]
 
 
 def place(monkeypatch: pytest.MonkeyPatch, root: Path, presets: Path) -> None:
@@ -37,7 +38,7 @@ def test_an_installed_package_does_not_look_beside_itself(monkeypatch: pytest.Mo
 
 
 def test_the_presets_are_these() -> None:
-    assert catalog.names("heads") == ["linear", "mlp"]
+    assert catalog.names("heads") == HEADS
     assert catalog.names("recipes") == ["fine-tune", "linear-probe", "probe-then-fine-tune"]
 
 
@@ -50,7 +51,9 @@ def test_a_head_says_what_it_is_good_for_what_it_takes_and_how_it_is_used(name: 
 
 
 def test_a_preset_that_is_not_there_is_told_with_what_is_near() -> None:
-    with pytest.raises(UsageError, match=r"no head is called 'lineer'.\n  near: linear\n  heads: linear, mlp"):
+    with pytest.raises(
+        UsageError, match=r"no head is called 'lineer'.\n  near: linear\n  heads: attention-pool, concat-pool"
+    ):
         catalog.text("heads", "lineer")
 
 

@@ -40,6 +40,8 @@ def imported_by(*command: str, cwd: Path, **environment: str) -> tuple[set[str],
         ("info timm:resnet18 --json", '"layer4.1"'),
         ("recipes", "linear-probe"),
         ("recipes show fine-tune", "[[stages]]"),
+        ("heads", "attention-pool"),
+        ("heads show mlp", "[[layers]]"),
     ],
 )
 def test_facts_come_without_a_heavy_library(arguments: str, shown: str, tmp_path: Path) -> None:

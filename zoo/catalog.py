@@ -27,7 +27,7 @@ def names(kind: str) -> list[str]:
     """The names of the presets of one kind.
 
     >>> names("heads")
-    ['linear', 'mlp']
+    ['attention-pool', 'concat-pool', 'cosine', 'dropout-linear', 'linear', 'mlp', 'norm-linear']
     """
     return sorted(path.stem for path in folder(kind).glob("*.toml"))
 

@@ -3,6 +3,10 @@
 Surgery is in place, as torch models are. Every function checks that the place exists.
 """
 
+import contextlib
+from collections.abc import Iterator
+
+import torch
 from torch import nn
 
 from zoo.errors import UsageError
@@ -68,3 +72,18 @@ def ends_in(module: nn.Module) -> tuple[int, int, Kind] | None:
     if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1:
         return module.in_channels, module.out_channels, "map"
     return None
+
+
+@contextlib.contextmanager
+def looking(model: nn.Module) -> Iterator[None]:
+    """A model in eval mode without gradients for the body, which leaves it, and the random numbers, as they were."""
+    # By the flags themselves, since a frozen part answers `eval()` in its own way.
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in flags:
+            module.training = False
+        with torch.no_grad(), torch.random.fork_rng():
+            yield
+    finally:
+        for module, flag in flags:
+            module.training = flag

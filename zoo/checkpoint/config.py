@@ -82,5 +82,10 @@ def _head(values: Mapping[str, Any]) -> HeadSpec:
         raise ValueError(f"its head has the mode {given['mode']!r}")
     if given["layers"] is not None:
         given["layers"] = tuple(dict(layer) for layer in given["layers"])
+    if given.get("pool") is not None:
+        given["pool"] = dict(given["pool"])
+    texts = [given["preset"], given["path"], *([given["pool_path"]] if given.get("pool_path") is not None else [])]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("its head's preset or place is no text")
     given["more_layers"] = tuple(tuple(dict(layer) for layer in each) for each in given.get("more_layers", ()))
     return HeadSpec(**given)

@@ -89,19 +89,27 @@ def _usual(pool: Any, layers: list[Any]) -> tuple[Kind, ...]:
     return ("vector", "map") if all(layer is not None and layer.on_map for layer in known) else ("vector",)
 
 
-def fitting(kind: Kind, pooled: Kind | None = None) -> list[str]:
+def fitting(kind: Kind, pooled: Kind | None = None, *, widen: bool = True) -> list[str]:
     """The presets for a model that gives its head this kind of features, and its pool that.
+
+    Without `widen` none whose pool gives more features than it takes.
 
     >>> "attention-pool" in fitting("vector"), "attention-pool" in fitting("vector", "map")
     (False, True)
     """
-    read = {name: find(name) for name in catalog.names("heads")}
-    return [name for name, each in read.items() if (pooled if each.pool is not None else kind) in each.takes]
+
+    def fits(preset: Preset) -> bool:
+        if preset.pool is None:
+            return kind in preset.takes
+        return pooled in preset.takes and (widen or LAYERS[preset.pool["layer"]].widens == 1)
+
+    return [name for name in catalog.names("heads") if fits(find(name))]
 
 
-def refuse(preset: Preset, reason: str, kind: Kind, pooled: Kind | None = None) -> UsageError:
+def refuse(preset: Preset, reason: str, kind: Kind, pooled: Kind | None = None, *, widen: bool = True) -> UsageError:
     """The error for a head that cannot stand on a model, with the presets that can."""
-    return UsageError(f"the head {preset.name!r} {reason}", f"heads that fit: {', '.join(fitting(kind, pooled))}")
+    names = fitting(kind, pooled, widen=widen)
+    return UsageError(f"the head {preset.name!r} {reason}", f"heads that fit: {', '.join(names)}")
 
 
 def layers_of(

@@ -47,6 +47,10 @@ class HeadSpec:
     classes: tuple[str, ...]
     layers: tuple[Mapping[str, Any], ...] | None
     """The layers with all their arguments, enough to build the head again; None for a custom module."""
+    pool: Mapping[str, Any] | None = None
+    """The layer that stands in the place of the model's own pool, with all its arguments; None where that does."""
+    pool_path: str | None = None
+    """The place of that layer."""
     more_layers: tuple[tuple[Mapping[str, Any], ...], ...] = ()
     """The same for each of the model's other heads, whose features differ in some models."""
 
@@ -100,9 +104,10 @@ class ModelSpec:
 
     @property
     def head_prefixes(self) -> tuple[str, ...]:
-        """The dotted names below which the parameters of all heads lie."""
+        """The dotted names below which the parameters of all heads lie, those of a head's pool too."""
         below = self.head_prefix.removeprefix(self.head_path)
-        return tuple(path + below for path in self.head_paths)
+        pool = (self.head.pool_path,) if self.head and self.head.pool_path else ()
+        return (*(path + below for path in self.head_paths), *pool)
 
     def in_head(self, name: str) -> bool:
         """Whether a dotted name is a head's or lies below one."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoo import surgery
 from zoo.checkpoint.weights import load_state, read_weights
 from zoo.errors import CheckpointError, UsageError
+from zoo.head import building as heads
 from zoo.registry import Kind, ModelSpec, Preprocessing, entry, registration
 from zoo.sources import hf, timm, torchvision
 
@@ -212,7 +213,12 @@ _ARGUMENTS: Mapping[str, Mapping[str, type]] = {
 
 
 def check_known(spec: ModelSpec) -> None:
-    """Refuse names and arguments that zoo itself would not have written; raises CheckpointError."""
+    """Refuse names, arguments and layers that zoo itself would not have written; raises CheckpointError."""
+    head = spec.head
+    for layers in ([head.pool] if head and head.pool else [], head.layers if head and head.layers else []):
+        mistakes = heads.mistakes_of(layers)
+        if mistakes:
+            raise CheckpointError(f"the head that the checkpoint gives {spec.full_name} is none: {mistakes[0]}.")
     if spec.source in ("torchvision", "timm") and entry(spec.source, spec.name) is None:
         raise CheckpointError(f"the checkpoint names a model {spec.full_name!r} that zoo does not know.")
     allowed = _ARGUMENTS.get(spec.source, {})

@@ -20,6 +20,7 @@ from zoo.checkpoint.state import Stateful, optimizer_state
 from zoo.checkpoint.writing import Saved, Snapshot
 from zoo.errors import CheckpointError, UsageError
 from zoo.registry import find_spec, set_spec, spec_of, unwrapped
+from zoo.sources import pooling
 from zoo.sources.loading import base_again, rebuild, state_of
 from zoo.sources.rebuilding import rebuild_lines
 
@@ -208,6 +209,7 @@ def stripped(model: nn.Module) -> nn.Module:
     plain = copy.deepcopy(model).to("cpu")
     freezing.unfreeze(plain)
     set_spec(plain, None)
+    vars(plain).pop(pooling.ORIGINAL, None)
     for parameter in plain.parameters():
         parameter.grad = None
     return plain.eval()

@@ -34,7 +34,7 @@ from zoo.registry import (
     spec_of,
 )
 from zoo.seeding import derive
-from zoo.sources import hf
+from zoo.sources import hf, pooling
 from zoo.sources.bases import base_of, checked, is_from_base, weights_text
 from zoo.sources.building import build, check_known, create, spec_of_built
 from zoo.sources.given import read_given
@@ -182,6 +182,8 @@ def _rebuilt(spec: ModelSpec) -> nn.Module:
     model = create(spec.source, spec.name, spec.arguments)
     if spec.head is not None:
         assert spec.head.layers is not None
+        if spec.head.pool is not None and spec.head.pool_path is not None:
+            pooling.stand(model, spec.head.pool_path, heads.build([spec.head.pool]))
         for at, layers in zip(spec.head_paths, (spec.head.layers, *spec.head.more_layers), strict=True):
             new = heads.build(layers)
             if spec.head.mode == "append":
@@ -293,14 +295,17 @@ def _names(misshapen: Sequence[str]) -> list[str]:
 def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], mode: Mode) -> None:
     """Build a head for the features that stand at each place of one, put it there, and note it in the spec."""
     spec = spec_of(model)
+    wanted = presets.find(head) if isinstance(head, str) else head
     features = (spec.features, *spec.more_features)
-    # A module of the user's own stands at the first place itself; the others get copies of it.
-    given = [head if not number or isinstance(head, str) else copy.deepcopy(head) for number in range(len(features))]
     appended = spec.head is not None and spec.head.mode == "append"
-    found = [
-        _head_for(model, at, each, count, len(labels), mode)
-        for at, each, count in zip(spec.head_paths, given, features, strict=True)
-    ]
+    with pooling.changed(model, wanted, mode) as pooled:
+        # A module of the user's own stands at the first place itself; the others get copies of it.
+        found = [
+            _head_for(
+                model, at, copy.deepcopy(wanted) if number else wanted, features[number], len(labels), mode, pooled
+            )
+            for number, at in enumerate(spec.head_paths)
+        ]
     for at, (_, new) in zip(spec.head_paths, found, strict=True):
         surgery.replace_module(model, f"{at}.1" if mode == "append" and appended else at, new)
     if spec.source == "hf":
@@ -310,18 +315,26 @@ def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], 
         for at in spec.head_paths:
             fresh = tuple(f"{at}.0{name.removeprefix(at)}" if is_under(name, at) else name for name in fresh)
     made = HeadSpec(
-        preset=head if isinstance(head, str) else "custom",
+        preset=wanted.name if isinstance(wanted, presets.Preset) else "custom",
         mode=mode,
         path=spec.head_path if mode == "replace" else f"{spec.head_path}.1",
         classes=labels,
         layers=found[0][0],
+        pool=pooled.layer if pooled and pooled.path else None,
+        pool_path=pooled.path if pooled else None,
         more_layers=tuple(layers for layers, _ in found[1:] if layers is not None),
     )
     set_spec(model, dataclasses.replace(spec, head=made, fresh=fresh))
 
 
 def _head_for(
-    model: nn.Module, at: str, head: str | nn.Module, features: int, classes: int, mode: Mode
+    model: nn.Module,
+    at: str,
+    head: presets.Preset | nn.Module,
+    features: int,
+    classes: int,
+    mode: Mode,
+    pooled: pooling.Pooled | None,
 ) -> tuple[tuple[dict[str, Any], ...] | None, nn.Module]:
     """The layers of a head for one place, None for a module of the user's own, and what is to stand there."""
     spec = spec_of(model)
@@ -336,7 +349,13 @@ def _head_for(
         heads.check(head, features, classes, kind)
         layers, new = None, head
     else:
-        layers = heads.layers_of(head, features, classes, kind, bias=spec.bias or mode == "append")
+        if pooled is None and kind not in head.takes:
+            reason = f"takes a {' or '.join(head.takes)}, and {spec.full_name} gives it a {kind}."
+            raise presets.refuse(head, reason, kind, "map" if kind == "map" else None)
+        count = pooled.features if pooled else features
+        layers = presets.layers_of(head, count, classes, kind, bias=spec.bias or mode == "append")
+        if pooled and pooled.path is None:
+            layers = (dict(pooled.layer), *layers)
         new = heads.build(layers)
     if mode == "append" and not appended:
         new = nn.Sequential(place, new)

@@ -65,7 +65,12 @@ def _constructor(spec: ModelSpec, classes: int | None) -> tuple[str, ...]:
 def _surgery(spec: ModelSpec) -> list[str]:
     assert spec.head is not None
     assert spec.head.layers is not None
-    lines = []
+    pool = [spec.head.pool] if spec.head.pool is not None else []
+    lines = head.definitions_of([*pool, *spec.head.layers])
+    if pool and spec.head.pool_path:
+        parent, _, name = spec.head.pool_path.rpartition(".")
+        # A place may be empty, which set_submodule refuses.
+        lines.append(f"setattr(model.get_submodule({parent!r}), {name!r}, {head.source_of(pool)})")
     for at, layers in zip(spec.head_paths, (spec.head.layers, *spec.head.more_layers), strict=True):
         new = head.source_of(layers)
         if spec.head.mode == "append":

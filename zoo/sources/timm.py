@@ -81,6 +81,11 @@ def pool_path(model: nn.Module) -> str | None:
     return next((path for path in ("global_pool", "head.global_pool") if path in names), None)
 
 
+def empty_pool(model: nn.Module) -> str | None:
+    """Where a vision transformer takes a learned pool, while it has none and takes its class token or a mean."""
+    return "attn_pool" if vars(model).get("attn_pool", model) is None else None
+
+
 def preprocessing(name: str) -> Preprocessing:
     """How pictures are prepared for the weights of a name, with its tag or the default one."""
     return preprocessing_of(_config(name).to_dict())
