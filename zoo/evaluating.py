@@ -14,7 +14,10 @@ from zoo.registry import find_spec
 from zoo.sources.checkpoints import load_checkpoint, located
 from zoo.training.devices import default_workers, pick
 from zoo.training.loop import evaluate as run_evaluation
-from zoo.training.metrics import ClassFigures, Tally
+from zoo.training.metrics import ClassFigures
+from zoo.training.numbers import TargetFigures
+from zoo.training.outputs import LabelFigures
+from zoo.training.tasks import objective_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Evaluation:
     data: str
     pictures: int
     metrics: Mapping[str, float]
-    classes: tuple[ClassFigures, ...]
+    classes: tuple[ClassFigures | LabelFigures | TargetFigures, ...]
+    """The figures of each class, label or target."""
     confusion: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...] = ()
 
@@ -73,7 +77,7 @@ def evaluate(
         raise CheckpointError(f"{place} has the library's own classifier, whose classes are no folders of yours.")
     dataset, read_from = find_labelled(Path(data).expanduser(), spec.head.classes, split)
     require_readable([picture.path for picture in dataset.val])
-    on = pick(device, amp)
+    on, objective = pick(device, amp), objective_of(spec.head)
     loader = Loader(
         dataset.val,
         evaluation_transform(spec.preprocessing),
@@ -82,10 +86,11 @@ def evaluate(
         shuffle=False,
         workers=default_workers(on) if workers is None else workers,
         pin=on.device.type == "cuda",
+        target=objective.target,
     )
-    tally = Tally(spec.head.classes)
-    run_evaluation(on.place(model), loader.epoch(0), tally, on)
+    tally = objective.tally()
+    run_evaluation(on.place(model), loader.epoch(0), objective, tally, on)
     figures = tally.metrics()
-    absent = [each.name for each in figures.classes if not each.pictures]
+    absent = [each.name for each in figures.classes if not isinstance(each, TargetFigures) and not each.pictures]
     notes = (*dataset.notes, *([f"no picture of {listed(absent)}"] if absent else []))
-    return Evaluation(place, read_from, tally.count, figures.named(), figures.classes, figures.confusion, notes)
+    return Evaluation(place, read_from, tally.count, figures.named(), tuple(figures.classes), figures.confusion, notes)

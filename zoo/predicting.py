@@ -1,7 +1,7 @@
 """Saying what pictures show, from a checkpoint alone."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +11,78 @@ from zoo.data.folders import Picture, pictures_of
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
 from zoo.errors import CheckpointError, UsageError
-from zoo.registry import find_spec
+from zoo.registry import HeadSpec, Task, find_spec
 from zoo.sources.checkpoints import load_checkpoint, located
 from zoo.training.devices import default_workers, pick
 from zoo.training.loop import logits_of, to_device
+from zoo.training.tasks import objective_of
+
+THRESHOLD = 0.5
+"""Above this probability a label, or the positive class of two, is told."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one picture shows, the most probable classes first."""
+    """What one picture shows."""
 
     path: Path
-    classes: tuple[str, ...]
-    probabilities: tuple[float, ...]
+    classes: tuple[str, ...] = ()
+    """The most probable first; of several labels those above the threshold; none in a regression."""
+    probabilities: tuple[float, ...] = ()
+    """Those of `classes`."""
+    task: Task = "single-label"
+    values: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """What each output says: the probability of the positive class or of every label, or the number of a target."""
 
     @property
     def best(self) -> str:
-        """The most probable class."""
-        return self.classes[0]
+        """The class that the picture shows, or its most probable label."""
+        if self.task == "regression":
+            raise UsageError("a regression tells numbers, not classes.", "they are in the prediction's .values")
+        return self.classes[0] if self.classes else max(self.values, key=self.values.__getitem__)
 
     def to_values(self) -> dict[str, Any]:
         """The prediction as plain values."""
-        top = [
-            {"class": name, "probability": probability}
-            for name, probability in zip(self.classes, self.probabilities, strict=True)
-        ]
-        return {"path": str(self.path), "class": self.best, "probability": self.probabilities[0], "top": top}
+        path = {"path": str(self.path)}
+        if self.task == "regression":
+            return {**path, "values": dict(self.values)}
+        if self.task == "multi-label":
+            return {**path, "labels": list(self.classes), "probabilities": dict(self.values)}
+        told = {**path, "class": self.best, "probability": self.probabilities[0]}
+        if self.task == "binary":
+            ((positive, probability),) = self.values.items()
+            return {**told, "positive": positive, "positive_probability": probability}
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        return {**told, "top": [{"class": name, "probability": probability} for name, probability in pairs]}
+
+    def row(self) -> dict[str, str]:
+        """The prediction as a line of a table, by its columns; numbers with six digits."""
+        path = {"path": str(self.path)}
+        if self.task == "regression":
+            return {**path, **{name: f"{value:.6g}" for name, value in self.values.items()}}
+        if self.task == "multi-label":
+            each = {f"probability_{name}": f"{value:.6f}" for name, value in self.values.items()}
+            return {**path, "labels": "|".join(self.classes), **each}
+        if self.task == "binary":
+            told = self.to_values()
+            return {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in told.items()}
+        pairs = enumerate(zip(self.classes, self.probabilities, strict=True), 1)
+        numbered = {n: (name, f"{value:.6f}") for n, (name, value) in pairs}
+        return {
+            **path,
+            **{f"{key}_{n}": text for n, two in numbered.items() for key, text in zip(NAMES, two, strict=True)},
+        }
+
+
+NAMES = ("class", "probability")
 
 
 def predict(
     checkpoint: str | Path,
     pictures: str | Path | Sequence[str | Path],
     *,
-    top: int = 1,
+    top: int | None = None,
+    threshold: float | None = None,
     batch_size: int = 32,
     workers: int | None = None,
     device: str = "auto",
@@ -51,20 +90,24 @@ def predict(
     base: str | Path | None = None,
     trust: str | None = None,
 ) -> list[Prediction]:
-    """Say what pictures show, each with its `top` most probable classes.
+    """Say what pictures show, each with its `top` most probable classes, one unless given.
 
         zoo.predict("checkpoints/vgg16-imgs", "a.jpg")[0].best
 
     `pictures` are files, folders or globs. Preprocessing and classes are the checkpoint's; a run stands for
-    its best checkpoint. Probabilities are from 0 to 1 and sum to 1 over all classes.
+    its best checkpoint. Probabilities are from 0 to 1 and sum to 1 over all classes. Several labels, and the
+    positive one of two classes, are told above the `threshold`, 0.5 unless given. A regression tells numbers in the
+    units of training.
 
     `base` and `trust` are those of `load_checkpoint`.
 
     Raises CheckpointError for a checkpoint that cannot be used, DataError for files that are no pictures,
-    UsageError for a `top` below 1.
+    UsageError for a `top` or a `threshold` that cannot be meant.
     """
-    if top < 1:
+    if top is not None and top < 1:
         raise UsageError(f"top is {top}; it must be 1 or more.")
+    if threshold is not None and not 0 <= threshold < 1:
+        raise UsageError(f"threshold is {threshold:g}; it must be 0 or more, and below 1.")
     place = located(checkpoint)
     given = [pictures] if isinstance(pictures, str | Path) else pictures
     paths = pictures_of(str(each) for each in given)
@@ -75,7 +118,8 @@ def predict(
         raise CheckpointError(f"{place} does not say what its classes are.", "give the folder of a checkpoint")
     if spec.head is None:
         raise CheckpointError(f"{place} has the library's own classifier, whose classes have no names here.")
-    on = pick(device, amp)
+    _check_asked(spec.head, top, threshold)
+    on, objective = pick(device, amp), objective_of(spec.head)
     loader = Loader(
         [Picture(path, 0) for path in paths],
         evaluation_transform(spec.preprocessing),
@@ -87,18 +131,43 @@ def predict(
         pin=on.device.type == "cuda",
     )
     on.place(model)
-    probabilities: list[torch.Tensor] = []
+    outcomes: list[torch.Tensor] = []
     with torch.no_grad():
         for batch, _ in to_device(loader.epoch(0), on):
             with on.autocast():
                 logits = logits_of(model(batch))
-            probabilities.append(logits.float().softmax(dim=1).cpu())
-    return list(_predictions(paths, torch.cat(probabilities), spec.head.classes, top))
+            outcomes.append(objective.outcome(logits).cpu())
+    rows = torch.cat(outcomes)
+    if spec.head.task == "single-label":
+        return list(_classified(paths, rows, spec.head.classes, top or 1))
+    limit = THRESHOLD if threshold is None else threshold
+    return [_told(path, spec.head, row, limit) for path, row in zip(paths, rows.tolist(), strict=True)]
 
 
-def _predictions(
+def _check_asked(head: HeadSpec, top: int | None, threshold: float | None) -> None:
+    if top is not None and head.task != "single-label":
+        what = "a threshold says which labels are told" if head.task == "multi-label" else "leave it out"
+        raise UsageError(f"top is for one class of several, and this checkpoint's task is {head.task}.", what)
+    if threshold is not None and head.task not in ("binary", "multi-label"):
+        raise UsageError(f"threshold is for yes or no, and this checkpoint's task is {head.task}.", "leave it out")
+
+
+def _classified(
     paths: Iterable[Path], probabilities: torch.Tensor, classes: Sequence[str], top: int
 ) -> Iterator[Prediction]:
     values, places = probabilities.topk(min(top, len(classes)), dim=1)
     for path, row, at in zip(paths, values.tolist(), places.tolist(), strict=True):
         yield Prediction(path, tuple(classes[place] for place in at), tuple(row))
+
+
+def _told(path: Path, head: HeadSpec, row: Sequence[float], threshold: float) -> Prediction:
+    """A prediction of outputs that are each a question of its own."""
+    values = dict(zip(head.output_names, row, strict=True))
+    if head.task == "regression":
+        return Prediction(path, task=head.task, values=values)
+    if head.task == "binary":
+        (probability,) = row
+        yes = probability > threshold
+        return Prediction(path, (head.classes[yes],), (probability if yes else 1 - probability,), head.task, values)
+    told = sorted((name for name in values if values[name] > threshold), key=values.__getitem__, reverse=True)
+    return Prediction(path, tuple(told), tuple(values[name] for name in told), head.task, values)

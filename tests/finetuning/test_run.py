@@ -91,7 +91,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
     def plan(hits: list[int]) -> None:
         left = iter(hits)
 
-        def evaluate(model: object, batches: object, tally: Tally, *_: object) -> bool:
+        def evaluate(model: object, batches: object, objective: object, tally: Tally, *_: object) -> bool:
             right = next(left)
             tally.confusion = torch.tensor([[right, 4 - right], [0, 0]])
             return True

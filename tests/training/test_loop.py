@@ -14,8 +14,10 @@ from zoo.errors import NumericsError
 from zoo.training import loop
 from zoo.training.devices import Device
 from zoo.training.metrics import Tally
+from zoo.training.tasks import SingleLabel
 
 CPU = Device(torch.device("cpu"), None)
+SINGLE = SingleLabel(("ant", "bee"))
 
 
 def batches(count: int = 3) -> list[tuple[Tensor, Tensor]]:
@@ -40,7 +42,7 @@ def trainer_of(
     schedule: Callable[[int], float] = lambda _: 1.0,
 ) -> loop.Trainer:
     optimizer = torch.optim.SGD([{"params": list(model.parameters()), "lr": lr, "peak": lr}])
-    return loop.Trainer(model, optimizer, CPU, None, schedule, smoothing, seed)
+    return loop.Trainer(model, optimizer, CPU, None, schedule, SINGLE, smoothing, seed)
 
 
 def train(trainer: loop.Trainer, given: list[tuple[Tensor, Tensor]], *, step: int = 0, stage_step: int = 0) -> Tally:
@@ -142,9 +144,9 @@ def test_label_smoothing_changes_the_loss_as_its_definition_says() -> None:
 
 def test_an_evaluation_that_is_told_to_end_says_that_it_is_not_whole() -> None:
     tally = Tally(["ant", "bee"])
-    assert not loop.evaluate(model_of(), batches(), tally, CPU, lambda: tally.count < 8)
+    assert not loop.evaluate(model_of(), batches(), SINGLE, tally, CPU, lambda: tally.count < 8)
     assert tally.count == 8
-    assert loop.evaluate(model_of(), batches(), Tally(["ant", "bee"]), CPU)
+    assert loop.evaluate(model_of(), batches(), SINGLE, Tally(["ant", "bee"]), CPU)
 
 
 def test_a_gradient_that_is_no_number_is_found_before_the_weights_change() -> None:
@@ -183,14 +185,14 @@ def test_evaluation_changes_nothing_and_puts_the_mode_back() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     tallies = [Tally(["ant", "bee"]), Tally(["ant", "bee"])]
     for tally in tallies:
-        loop.evaluate(model, batches(), tally, CPU)
+        loop.evaluate(model, batches(), SINGLE, tally, CPU)
     assert tallies[0].metrics() == tallies[1].metrics()
     assert tallies[0].count == 12
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
     assert model[0].training
     model.eval()
-    loop.evaluate(model, batches(), Tally(["ant", "bee"]), CPU)
+    loop.evaluate(model, batches(), SINGLE, Tally(["ant", "bee"]), CPU)
     assert not model.training
 
 

@@ -1,12 +1,13 @@
 """`config.json`: what a model is, as data that a reader can check and nothing executes."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from zoo.errors import CheckpointError
-from zoo.registry import SOURCES, HeadSpec, ModelSpec, preprocessing_from
+from zoo.registry import SOURCES, HeadSpec, ModelSpec, Task, preprocessing_from
 
 FORMAT = 1
 
@@ -88,4 +89,22 @@ def _head(values: Mapping[str, Any]) -> HeadSpec:
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("its head's preset or place is no text")
     given["more_layers"] = tuple(tuple(dict(layer) for layer in each) for each in given.get("more_layers", ()))
+    # A head of before there were tasks names none: it is of the default one.
+    task = given.get("task", "single-label")
+    if task not in get_args(Task) or (task == "binary" and len(given["classes"]) != 2):
+        raise ValueError(f"its head has the task {task!r} of {len(given['classes'])} classes")
+    given["mean"], given["std"] = _numbers(given.get("mean", ())), _numbers(given.get("std", ()))
+    counts = {len(given["mean"]), len(given["std"])}
+    if (
+        counts not in ({0}, {len(given["classes"])} if task == "regression" else {0})
+        or min(given["std"], default=1) <= 0
+    ):
+        raise ValueError(f"its head has the mean {given['mean']} and the std {given['std']}")
     return HeadSpec(**given)
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    found = tuple(float(value) for value in values)
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"{found} are not all numbers")
+    return found

@@ -33,6 +33,7 @@ def evaluate(
 
     from zoo.cli.output import console, print_json, table
     from zoo.evaluating import evaluate as measure
+    from zoo.finetuning.screens import WORDS, class_grid, figure
     from zoo.names import printable
 
     found = measure(
@@ -52,14 +53,10 @@ def evaluate(
     to.print(f"{found.checkpoint} on {found.data}, {found.pictures:,} pictures", markup=False)
     for note in found.notes:
         to.print(f"note: {note}", markup=False)
-    shown = table("class", "pictures", "precision", "recall", "F1", right=("pictures",))
-    for each in found.classes:
-        shown.add_row(
-            escape(printable(each.name)),
-            f"{each.pictures:,}",
-            f"{each.precision:.3f}",
-            f"{each.recall:.3f}",
-            f"{each.f1:.3f}",
-        )
+    grid = class_grid(found.classes, "target" if "r2" in found.metrics else "class")
+    shown = table(*grid.columns, right=grid.right)
+    for row in grid.rows:
+        shown.add_row(*(escape(printable(cell)) for cell in row))
     to.print(shown)
-    to.print(" · ".join(f"{name} {value:.3f}" for name, value in found.metrics.items()), markup=False)
+    words = (f"{WORDS.get(name, name)} {figure(name, value)}" for name, value in found.metrics.items())
+    to.print(" · ".join(words), markup=False)

@@ -10,7 +10,7 @@ from zoo.cli.completion import head_names, model_names, recipe_names
 from zoo.cli.options import split
 from zoo.errors import UsageError
 from zoo.recipe import Amp, Augment, Opt, Save, Sched
-from zoo.registry import Mode
+from zoo.registry import Mode, Task
 
 app = typer.Typer(add_completion=False)
 
@@ -83,6 +83,7 @@ def finetune(
     mode: Annotated[
         Mode | None, option("--mode", help="Replace the last layer, or append behind it.", panel=MODEL)
     ] = None,
+    task: Annotated[Task | None, option("--task", help="What is told of a picture.", panel=MODEL)] = None,
     freeze: Annotated[
         str | None,
         option(
@@ -216,6 +217,7 @@ def finetune(
         "classes": split([classes]) if classes else None,
         "head": head,
         "mode": mode,
+        "task": task,
         "freeze": freeze,
         "unfreeze": unfreeze,
         "epochs": epochs,

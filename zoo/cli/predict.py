@@ -3,11 +3,14 @@
 import csv
 import enum
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli.options import Base, BatchSize, Checkpoint, Debug, Device, Trust, Workers
+
+if TYPE_CHECKING:
+    from zoo.predicting import Prediction
 
 app = typer.Typer(add_completion=False)
 
@@ -24,7 +27,16 @@ class Format(enum.StrEnum):
 def predict(
     checkpoint: Checkpoint,
     pictures: Annotated[list[str], typer.Argument(help="Files, folders, or globs in quotes.", metavar="PICTURE…")],
-    top: Annotated[int, typer.Option("--top", "-k", help="How many classes to name.", min=1, metavar="N")] = 1,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", "-k", help="How many classes to name, 1 unless given.", min=1, metavar="N", show_default=False
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="Probability above which a label is told.", metavar="P", show_default=False),
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.table,
     batch_size: BatchSize = 32,
     workers: Workers = None,
@@ -45,6 +57,7 @@ def predict(
         checkpoint,
         pictures,
         top=top,
+        threshold=threshold,
         batch_size=batch_size,
         workers=workers,
         device=device,
@@ -54,17 +67,31 @@ def predict(
     if as_json or form is Format.json:
         print_json({"predictions": [each.to_values() for each in found]})
     elif form is Format.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        numbers = range(1, len(found[0].classes) + 1)
-        writer.writerow(["path", *(name for n in numbers for name in (f"class_{n}", f"probability_{n}"))])
-        for each in found:
-            pairs = zip(each.classes, each.probabilities, strict=True)
-            writer.writerow([each.path, *(cell for name, value in pairs for cell in (name, f"{value:.6f}"))])
+        writer = csv.DictWriter(sys.stdout, list(found[0].row()), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(each.row() for each in found)
     else:
-        shown = table("picture", "class", "probability")
+        shown = table("picture", *(escape(printable(name)) for name in _columns(found[0])))
         for each in found:
-            names = escape("\n".join(map(printable, each.classes)))
-            shown.add_row(
-                escape(printable(str(each.path))), names, "\n".join(f"{value:.3f}" for value in each.probabilities)
-            )
+            shown.add_row(escape(printable(str(each.path))), *(escape(cell) for cell in _cells(each)))
         console().print(shown)
+
+
+def _columns(prediction: "Prediction") -> list[str]:
+    """What a table shows of every picture beside its path."""
+    names = list(prediction.values)
+    if prediction.task == "regression":
+        return names
+    return ["class", f"probability of {names[0]}" if prediction.task == "binary" else "probability"]
+
+
+def _cells(prediction: "Prediction") -> list[str]:
+    """What stands in these columns for one picture."""
+    from zoo.names import printable
+
+    if prediction.task == "regression":
+        return [f"{value:.4g}" for value in prediction.values.values()]
+    if prediction.task == "binary":
+        return [printable(prediction.best), *(f"{value:.3f}" for value in prediction.values.values())]
+    names = "\n".join(map(printable, prediction.classes)) or "–"
+    return [names, "\n".join(f"{value:.3f}" for value in prediction.probabilities) or "–"]

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from zoo.cli.output import console, table
 from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.reporting import Advance, Reporter
-from zoo.finetuning.screens import Section, class_sections, plan_sections
+from zoo.finetuning.screens import WORDS, Section, best_words, class_sections, figure, plan_sections
 from zoo.names import printable
 from zoo.units import duration, megabytes
 
@@ -75,13 +75,17 @@ class Printer(Reporter):
 
     def epoch(self, row: Mapping[str, Any], best: bool) -> None:
         """An epoch ended with these figures."""
+        first, second = [key for key in row if key.startswith("val_") and key != "val_loss"][:2]
+        one, other = (key.removeprefix("val_") for key in (first, second))
         if row["epoch"] == 1 or self._first:
-            self.line(" epoch    loss   val loss  accuracy  F1     time", style="dim")
+            words = f"{WORDS.get(one, one):<9} {WORDS.get(other, other):<6}"
+            self.line(f" epoch    loss   val loss  {words} time", style="dim")
             self._first = False
         share = f"{row['epoch']}/{row['epochs']}"
+        figures = f"{figure(one, row[first]):<9} {figure(other, row[second]):<6}"
         self.line(
-            f" {share:>7}  {row['train_loss']:<6.3f} {row['val_loss']:<9.3f} {row['val_accuracy']:<9.3f}"
-            f" {row['val_f1']:<6.3f} {duration(row['seconds']):<8}{'  ← best so far' if best else ''}".rstrip()
+            f" {share:>7}  {row['train_loss']:<6.3f} {row['val_loss']:<9.3f} {figures}"
+            f" {duration(row['seconds']):<8}{'  ← best so far' if best else ''}".rstrip()
         )
 
     _first = True
@@ -93,8 +97,7 @@ class Printer(Reporter):
         if run.figures is not None:
             self.show(class_sections(run.figures, most=20))
         peak = f" · peak {megabytes(run.peak)}" if run.peak else ""
-        accuracy = run.metrics.get("accuracy", float("nan"))
         self.line()
-        self.line(f" best {accuracy:.3f} at epoch {run.best_epoch} · {duration(run.seconds)}{peak} → {run.best}")
+        self.line(f" {best_words(run.metrics, run.best_epoch)} · {duration(run.seconds)}{peak} → {run.best}")
         self.line(f" next: zoo predict {run.folder} PICTURE…")
         self.line(f"       zoo evaluate {run.folder} --data FOLDER")

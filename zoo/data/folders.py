@@ -15,6 +15,7 @@ from typing import Any
 from zoo.data.listing import FORMAT, WITHOUT_FACTS, Facts, Row, parse
 from zoo.errors import DataError, UsageError
 from zoo.names import listed, near_hint
+from zoo.registry import Task
 from zoo.seeding import derive
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
@@ -49,7 +50,9 @@ class Dataset:
         return {name: found[label] for label, name in enumerate(self.classes)}
 
 
-def find_dataset(root: Path, *, classes: Sequence[str] | int | None = None, seed: int = 0) -> Dataset:
+def find_dataset(
+    root: Path, *, classes: Sequence[str] | int | None = None, seed: int = 0, task: Task = "single-label"
+) -> Dataset:
     """The pictures below a folder, split for training and validation.
 
     The folder has a folder for each class, or `train/` and `val/` with those in each. Without `val/` a
@@ -67,6 +70,11 @@ def find_dataset(root: Path, *, classes: Sequence[str] | int | None = None, seed
         raise DataError(
             f"{train_root} has one class, {names[0]!r}; telling classes apart takes two or more.",
             "make one folder a class: imgs/ant/1.jpg, imgs/bee/7.jpg",
+        )
+    if task == "binary" and len(names) > 2:
+        raise DataError(
+            f"{train_root} has {len(names)} classes ({listed(names)}), and a binary task has two.",
+            "--classes ant,bee takes two of them, the second is the positive one; or leave --task out",
         )
     pictures = {name: found[name] for name in names}
     labels = {name: label for label, name in enumerate(names)}

@@ -3,7 +3,7 @@
 import contextlib
 import random
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,22 +76,34 @@ class _ToBgr(torch.nn.Module):
         return picture.flip(-3)
 
 
-class Pictures(torch_data.Dataset[tuple[Tensor, int]]):
+Target = Callable[[Any], Any]
+"""What a label becomes before it is put into a batch: a number, or a tensor."""
+
+
+def as_it_is(label: Any) -> Any:
+    """The label itself."""
+    return label
+
+
+class Pictures(torch_data.Dataset[tuple[Tensor, Any]]):
     """Pictures by (epoch, index): the same two numbers give the same tensor in any process, in any order."""
 
-    def __init__(self, pictures: Sequence[Picture], transform: v2.Transform, seed: int) -> None:
+    def __init__(
+        self, pictures: Sequence[Picture], transform: v2.Transform, seed: int, target: Target = as_it_is
+    ) -> None:
         self.pictures = pictures
         self.transform = transform
         self.seed = seed
+        self.target = target
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Any]:
         epoch, index = key
         picture = self.pictures[index]
         with seeded(derive(self.seed, "sample", epoch, index)):
-            return self.transform(read_picture(picture.path)), picture.label
+            return self.transform(read_picture(picture.path)), self.target(picture.label)
 
 
 @contextlib.contextmanager
@@ -166,11 +178,12 @@ class Loader:
         shuffle: bool,
         workers: int,
         pin: bool,
+        target: Target = as_it_is,
     ) -> None:
         self.batches = Batches(len(pictures), batch_size, seed=seed if shuffle else None)
         self.pictures = pictures
         self._loader = torch_data.DataLoader(
-            Pictures(pictures, transform, seed),
+            Pictures(pictures, transform, seed, target),
             batch_sampler=self.batches,
             num_workers=workers,
             pin_memory=pin,
@@ -182,7 +195,7 @@ class Loader:
         return len(self.batches)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch: pictures (batch, channels, height, width) and labels (batch,)."""
+        """The batches of an epoch: pictures (batch, channels, height, width) and their targets (batch, …)."""
         self.batches.start(epoch, skip)
         yield from self._loader
 

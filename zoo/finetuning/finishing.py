@@ -14,11 +14,11 @@ from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.position import Position
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Runner
-from zoo.finetuning.screens import Section, class_sections, plain, plan_sections
+from zoo.finetuning.screens import Section, best_words, class_sections, plain, plan_sections
 from zoo.tracking import logs
 from zoo.training.devices import peak_memory
 from zoo.training.loop import random_state_kept
-from zoo.training.metrics import Metrics
+from zoo.training.tasks import AnyMetrics
 from zoo.units import duration
 
 SUMMARY = "summary.txt"
@@ -38,12 +38,11 @@ def run_to_its_end(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
 
 def summarize(run: Run, sections: Sequence[Section] = ()) -> None:
     """Write what a run came to below what is to be read of it first."""
-    accuracy = run.metrics.get("accuracy", float("nan"))
-    outcome = f"best {accuracy:.3f} at epoch {run.best_epoch} · {duration(run.seconds)}"
+    outcome = f"{best_words(run.metrics, run.best_epoch)} · {duration(run.seconds)}"
     files.write_text(run.folder / SUMMARY, plain([*sections, outcome]))
 
 
-def finished_run(folder: Path, position: Position, figures: Metrics | None, peak: int | None = None) -> Run:
+def finished_run(folder: Path, position: Position, figures: AnyMetrics | None, peak: int | None = None) -> Run:
     """A run that has nothing left to do, as values."""
     last, best = last_and_best(folder)
     facts = reading.read_facts(best)

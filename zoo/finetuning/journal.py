@@ -12,7 +12,7 @@ from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.saving import Saver
 from zoo.recipe import interval
 from zoo.tracking import logs
-from zoo.training.metrics import Metrics
+from zoo.training.tasks import AnyMetrics
 
 CADENCE = 30.0
 """Seconds between the checkpoints of two epochs, unless one is the best or the last."""
@@ -38,7 +38,7 @@ class Journal:
         """Add a line to the log."""
         logs.log(self.plan.folder, event, **values)
 
-    def epoch(self, at: Position, figures: Metrics, better: bool) -> None:
+    def epoch(self, at: Position, figures: AnyMetrics, better: bool) -> None:
         """Write the row of an epoch that has just ended."""
         row = at.rows[-1]
         logs.write_metrics(self.plan.folder, at.rows)

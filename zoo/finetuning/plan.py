@@ -17,7 +17,7 @@ from zoo.freezing.order import RunningOrder
 from zoo.recipe import Recipe
 from zoo.registry import ModelSpec, spec_of
 from zoo.training.devices import Device
-from zoo.training.metrics import Metrics
+from zoo.training.tasks import AnyMetrics, Objective, objective_of
 
 
 @dataclass
@@ -59,6 +59,13 @@ class Plan:
         """The hash of what the run learns from."""
         return fingerprint(self.listing)
 
+    @cached_property
+    def objective(self) -> Objective:
+        """What is learned, and how it is measured."""
+        head = self.spec.head
+        assert head is not None, "a run has a head of its own"
+        return objective_of(head)
+
     def loader(self, *, train: bool) -> Loader:
         """The pictures of one side as batches."""
         preprocessing, recipe = self.spec.preprocessing, self.recipe
@@ -71,6 +78,7 @@ class Plan:
             shuffle=train,
             workers=self.workers,
             pin=self.device.device.type == "cuda",
+            target=self.objective.target,
         )
 
 
@@ -80,14 +88,14 @@ class Run:
 
     folder: Path
     best: Path
-    """The checkpoint with the highest validation accuracy."""
+    """The checkpoint with the highest validation score: accuracy, mean average precision or R²."""
     last: Path
     epochs: int
     metrics: Mapping[str, float]
     """The validation figures of the best checkpoint."""
     seconds: float
     best_epoch: int
-    figures: Metrics | None = field(default=None, repr=False)
+    figures: AnyMetrics | None = field(default=None, repr=False)
     """The last epoch's figures with every class; None for a run that was finished before."""
     peak: int | None = field(default=None, repr=False)
     """The most memory that was in use, in bytes, where the system tells."""

@@ -47,7 +47,8 @@ def prepare(
     if name is not None:
         check_name(name)
         _check_free(out / name, overwrite)
-    dataset = find_dataset(Path(recipe.data).expanduser(), classes=_classes_of(recipe), seed=recipe.seed)
+    place, recipe = Path(recipe.data).expanduser(), _with_task(recipe, model)
+    dataset = find_dataset(place, classes=_classes_of(recipe), seed=recipe.seed, task=recipe.task)
     built = with_head(recipe, dataset, model, offline=offline)
     adjust(built, recipe)
     order = observed(built)
@@ -152,6 +153,19 @@ def _set_dropout(model: nn.Module, share: float) -> None:
             module.p = share
 
 
+def _with_task(recipe: Recipe, model: nn.Module | None) -> Recipe:
+    """The recipe with the task of a model that is given, which its head was made for."""
+    head = spec_of(model).head if model is not None else None
+    if head is None or head.task == recipe.task:
+        return recipe
+    if "task" in recipe.flags:
+        raise UsageError(
+            f"task is {recipe.task}, and the head of the model that is given is for {head.task}.",
+            f"zoo.swap_head(model, classes=[…], task={recipe.task!r}) gives it another",
+        )
+    return dataclasses.replace(recipe, task=head.task)
+
+
 def _classes_of(recipe: Recipe) -> Sequence[str] | int | None:
     """`--classes 5` says how many there must be, `--classes ant,bee` which."""
     if recipe.classes is not None and len(recipe.classes) == 1 and recipe.classes[0].isdigit():
@@ -169,6 +183,7 @@ def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offl
             weights=recipe.weights,
             head=recipe.head,
             mode=recipe.mode,
+            task=recipe.task,
             seed=recipe.seed,
             offline=offline,
             allow_partial=recipe.allow_partial,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from zoo import files
 from zoo.finetuning.plan import Plan
@@ -58,7 +57,7 @@ def rehearse(plan: Plan) -> Estimate:
             for _ in range(2):
                 began = time.monotonic()
                 with plan.device.autocast():
-                    output = functional.cross_entropy(logits_of(model(pictures)), labels)
+                    output = plan.objective.loss(logits_of(model(pictures)), labels)
                 output.backward()
                 synchronize(plan.device)
                 step_seconds = time.monotonic() - began

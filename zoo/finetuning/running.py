@@ -26,8 +26,8 @@ from zoo.sources.checkpoints import snapshot_of
 from zoo.tracking import logs
 from zoo.training import loop
 from zoo.training.devices import machine
-from zoo.training.metrics import Metrics, Tally
 from zoo.training.optimizers import optimizer_of, schedule_of
+from zoo.training.tasks import AnyMetrics, AnyTally
 
 
 class Runner:
@@ -47,11 +47,11 @@ class Runner:
         self.at = position or Position()
         self.state = state
         self.started = time.monotonic() - self.at.seconds
-        self.latest: Metrics | None = None
-        self.tally = Tally(plan.dataset.classes)
+        self.latest: AnyMetrics | None = None
+        self.tally = plan.objective.tally(ranked=False)
         self.stop = Stop()
 
-    def run(self) -> Metrics | None:
+    def run(self) -> AnyMetrics | None:
         """Train until the end or until a signal; returns the figures of the last epoch."""
         plan = self.plan
         plan.device.place(plan.model)
@@ -102,6 +102,7 @@ class Runner:
             plan.device,
             scaler,
             schedule,
+            plan.objective,
             recipe.label_smoothing,
             recipe.seed,
             clip_grad=recipe.clip_grad,
@@ -132,9 +133,9 @@ class Runner:
             at.step_in_epoch, at.tally = 0, None
             self._end_epoch(trainer, trained.metrics(), validated, time.monotonic() - began)
 
-    def _train_epoch(self, trainer: loop.Trainer, train: Loader) -> Tally:
+    def _train_epoch(self, trainer: loop.Trainer, train: Loader) -> AnyTally:
         at, plan = self.at, self.plan
-        self.tally = tally = Tally(plan.dataset.classes)
+        self.tally = tally = plan.objective.tally(ranked=False)
         if at.tally is not None:
             try:
                 tally.restore(at.tally)
@@ -175,44 +176,39 @@ class Runner:
             where = self.journal.numerics(at, error.message, train.paths(at.epoch, at.step_in_epoch))
             raise NumericsError(error.message, *error.hints, f"the pictures of that step: {where}") from error
 
-    def _validate(self, trainer: loop.Trainer, val: Loader, trained: Tally) -> Metrics:
-        figures = Tally(self.plan.dataset.classes)
+    def _validate(self, trainer: loop.Trainer, val: Loader, trained: AnyTally) -> AnyMetrics:
+        objective = self.plan.objective
+        figures = objective.tally()
         with self.reporter.progress("validating", len(val)) as advance:
 
             def seen() -> bool:
                 advance("")
                 return not self.stop
 
-            if not loop.evaluate(trainer.model, val.epoch(0), figures, self.plan.device, seen):
+            if not loop.evaluate(trainer.model, val.epoch(0), objective, figures, self.plan.device, seen):
                 self._stop(trainer)
         metrics = figures.metrics()
         # A step can spoil the weights without a loss that shows it; the validation after it does.
         loop.require_finite(trainer, metrics.loss, "the loss on the validation pictures is", self.at.step)
         return metrics
 
-    def _end_epoch(self, trainer: loop.Trainer, trained: Metrics, validated: Metrics, seconds: float) -> None:
+    def _end_epoch(self, trainer: loop.Trainer, trained: AnyMetrics, validated: AnyMetrics, seconds: float) -> None:
         at = self.at
         self.latest = validated
-        better = at.best_score is None or validated.accuracy > at.best_score
+        better = at.best_score is None or validated.score > at.best_score
         if better:
-            at.best_score, at.best_epoch = validated.accuracy, at.epoch
-        at.score = validated.accuracy
+            at.best_score, at.best_epoch = validated.score, at.epoch
+        at.score = validated.score
+        rate = max(group["lr"] for group in trainer.optimizer.param_groups)
+        figures = {"epoch": at.epoch, "stage": at.stage + 1, "step": at.step, "lr": rate}
+        objective = self.plan.objective
         at.rows.append(
-            logs.row_of(
-                {
-                    "epoch": at.epoch,
-                    "stage": at.stage + 1,
-                    "step": at.step,
-                    "lr": max(group["lr"] for group in trainer.optimizer.param_groups),
-                    "train_loss": trained.loss,
-                    "train_accuracy": trained.accuracy,
-                    "val_loss": validated.loss,
-                    "val_accuracy": validated.accuracy,
-                    "val_f1": validated.f1,
-                    "val_top5": validated.top5,
-                    "seconds": round(seconds, 3),
-                }
-            )
+            {
+                **figures,
+                **logs.prefixed("train", trained.named(), objective.trained),
+                **logs.prefixed("val", validated.named(), objective.figures),
+                "seconds": round(seconds, 3),
+            }
         )
         self.journal.epoch(at, validated, better)
         last = at.epoch == self.plan.recipe.epochs

@@ -7,7 +7,7 @@ from zoo import files
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.rehearsing import Estimate
 from zoo.finetuning.table import Row
-from zoo.training.metrics import Metrics
+from zoo.training.tasks import AnyMetrics
 from zoo.units import count, duration, megabytes
 
 
@@ -55,23 +55,71 @@ def plan_sections(plan: Plan) -> list[Section]:
     ]
 
 
-def class_sections(figures: Metrics, most: int | None = None) -> list[Section]:
-    """The figures of each class at the last epoch; `most` cuts a long table short."""
-    shown = figures.classes[:most]
-    grid = Grid(
-        ("class (last epoch)", "pictures", "precision", "recall", "F1"),
-        tuple(
-            (each.name, f"{each.pictures:,}", f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}")
-            for each in shown
-        ),
+WORDS: Mapping[str, str] = {
+    "f1": "F1",
+    "top5": "top-5 accuracy",
+    "auc": "AUC",
+    "map": "mAP",
+    "micro_f1": "micro F1",
+    "exact": "exact match",
+    "average_precision": "AP",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R²",
+}
+"""Figures as people write them; the others are called what they are."""
+IN_UNITS = frozenset({"mae", "rmse"})
+"""Figures in the unit of their target; the others are shares."""
+
+
+def figure(name: str, value: float | int | str | None) -> str:
+    """A figure as it is shown.
+
+    >>> figure("accuracy", 0.95), figure("mae", 1234.5678), figure("pictures", 1200), figure("auc", None)
+    ('0.950', '1235', '1,200', '–')
+    """
+    if isinstance(value, float):
+        return f"{value:.4g}" if name in IN_UNITS else f"{value:.3f}"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else value
+
+
+def best_words(metrics: Mapping[str, float], epoch: int) -> str:
+    """Which epoch was the best, and by what figure.
+
+    >>> best_words({"loss": 0.1, "accuracy": 0.95}, 3), best_words({"map": 0.9, "f1": 0.8}, 4)
+    ('best 0.950 at epoch 3', 'best mAP 0.900 at epoch 4')
+    """
+    name = next((each for each in ("accuracy", "map", "r2", "micro_f1") if each in metrics), "accuracy")
+    word = "" if name == "accuracy" else f"{WORDS[name]} "
+    return f"best {word}{figure(name, metrics.get(name, float('nan')))} at epoch {epoch}"
+
+
+def class_grid(classes: Sequence[object], first: str) -> Grid:
+    """The figures of each class, label or target, one a row; `first` is the name of the first column."""
+    rows = [vars(each) for each in classes]
+    names = [name for name in (rows[0] if rows else {}) if name != "name"]
+    return Grid(
+        (first, *(WORDS.get(name, name) for name in names)),
+        tuple((row["name"], *(figure(name, row[name]) for name in names)) for row in rows),
         right=("pictures",),
     )
-    sections: list[Section] = ["", grid]
+
+
+def class_sections(figures: AnyMetrics, most: int | None = None) -> list[Section]:
+    """The figures of each class at the last epoch; `most` cuts a long table short."""
+    shown = figures.classes[:most]
+    word = "target" if "r2" in figures.named() else "class"
+    sections: list[Section] = ["", class_grid(shown, f"{word} (last epoch)")]
     if len(figures.classes) > len(shown):
         sections.append(f"… {len(figures.classes) - len(shown)} more classes in summary.txt")
-    if figures.top5 is not None:
-        sections.append(f"top-5 accuracy {figures.top5:.3f}")
+    others = {name: value for name, value in figures.named().items() if name not in IN_EPOCHS}
+    if others:
+        sections.append(" · ".join(f"{WORDS.get(name, name)} {figure(name, value)}" for name, value in others.items()))
     return sections
+
+
+IN_EPOCHS = frozenset({"loss", "accuracy", "f1", "map", "mae", "r2"})
+"""The figures that every epoch's line has."""
 
 
 def estimate_sections(estimate: Estimate) -> list[Section]:

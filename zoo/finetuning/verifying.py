@@ -25,7 +25,7 @@ from zoo.names import listed
 from zoo.sources.checkpoints import load_checkpoint
 from zoo.sources.loading import state_of
 from zoo.training.devices import default_workers, machine, pick
-from zoo.training.metrics import Metrics
+from zoo.training.tasks import AnyMetrics
 
 
 class _Reached(Stopped):
@@ -48,7 +48,7 @@ class _Rehearsal(Journal):
     def log(self, event: str, **values: Any) -> None:
         """Nothing."""
 
-    def epoch(self, at: Position, figures: Metrics, better: bool) -> None:
+    def epoch(self, at: Position, figures: AnyMetrics, better: bool) -> None:
         """Nothing."""
 
     def wants_epoch(self, at: Position, better: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from zoo.names import near
 from zoo.recipe.optimizers import opt_mistake
-from zoo.registry import Mode
+from zoo.registry import Mode, Task
 
 Sched = Literal["cosine", "constant", "linear", "one-cycle", "step"]
 Augment = Literal["none", "light", "standard", "randaugment", "trivial"]
@@ -88,7 +88,8 @@ RECIPE_KEYS: Mapping[str, Key] = {
 }
 RUN_KEYS: Mapping[str, Key] = {
     "model": Key(str, "the model's name"),
-    "data": Key(str, "the folder of pictures"),
+    "data": Key(str, "the folder of pictures, or the table that names them"),
+    "task": Key(str, "what is told of a picture", choices=get_args(Task)),
     "weights": Key(str, "default, the name of a set, a file, a checkpoint, or none"),
     "classes": Key(list, "the class names in order"),
     "seed": Key(int, "the seed of everything random", minimum=0),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from zoo.recipe.keys import Amp, Augment, Save, Sched, kept
 from zoo.recipe.optimizers import Opt
-from zoo.registry import Mode
+from zoo.registry import Mode, Task
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Recipe:
     img_size: int | None = None
     model: str | None = None
     data: str | None = None
+    task: Task = "single-label"
     weights: str = "default"
     classes: tuple[str, ...] | None = None
     seed: int = 0

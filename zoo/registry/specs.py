@@ -1,9 +1,9 @@
 """The facts about a loaded model, which go along with it as an ordinary attribute."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from zoo.errors import UsageError
 from zoo.names import is_under
@@ -12,6 +12,8 @@ SPEC_ATTRIBUTE = "zoo_spec"
 
 Kind = Literal["vector", "map", "tokens"]
 Mode = Literal["replace", "append"]
+Task = Literal["single-label", "binary", "multi-label", "regression"]
+"""One class of several, one output for two classes, any number of labels, or numbers."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class HeadSpec:
     path: str
     """The dotted name of the new module itself."""
     classes: tuple[str, ...]
+    """The classes by name; of two in a binary task the second is the positive one. In a regression, the targets."""
     layers: tuple[Mapping[str, Any], ...] | None
     """The layers with all their arguments, enough to build the head again; None for a custom module."""
     pool: Mapping[str, Any] | None = None
@@ -53,6 +56,38 @@ class HeadSpec:
     """The place of that layer."""
     more_layers: tuple[tuple[Mapping[str, Any], ...], ...] = ()
     """The same for each of the model's other heads, whose features differ in some models."""
+    task: Task = "single-label"
+    mean: tuple[float, ...] = ()
+    """In a regression: what each output is added to after `std` times it, to be in the unit of its target."""
+    std: tuple[float, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the head gives a picture."""
+        return outputs_of(self.classes, self.task)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What each output stands for: the single one of a binary task for its second class."""
+        return self.classes[-self.outputs :]
+
+
+def outputs_of(classes: Sequence[str], task: Task) -> int:
+    """How many outputs these classes take.
+
+    >>> outputs_of(["ant", "bee"], "single-label"), outputs_of(["ant", "bee"], "binary")
+    (2, 1)
+
+    Raises UsageError for a task that there is none of, or a binary one of other than two classes.
+    """
+    if task not in get_args(Task):
+        raise UsageError(f"task is {task!r}.", f"tasks: {', '.join(get_args(Task))}")
+    if task == "binary" and len(classes) != 2:
+        raise UsageError(
+            f"a binary task has two classes, and here {len(classes)} are given.",
+            "name them in order, the second is the positive one; or take the task single-label",
+        )
+    return 1 if task == "binary" else len(classes)
 
 
 @dataclass(frozen=True)

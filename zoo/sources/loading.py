@@ -29,7 +29,9 @@ from zoo.registry import (
     HeadSpec,
     Mode,
     ModelSpec,
+    Task,
     find,
+    outputs_of,
     set_spec,
     spec_of,
 )
@@ -49,6 +51,7 @@ def load(
     weights: str | Path | None = "default",
     head: str | nn.Module = "linear",
     mode: Mode = "replace",
+    task: Task = "single-label",
     seed: int | None = None,
     offline: bool = False,
     allow_partial: bool = False,
@@ -64,6 +67,8 @@ def load(
     or a count; None keeps the library's own classifier. `weights` is `default`, the name of a set, a file
     (.safetensors, .pth, .ckpt), a checkpoint folder of zoo's or of transformers, or None for random values.
     `head` is a preset or a module that takes the features; `mode` replaces the last layer, or appends behind it.
+    `task` is `single-label`, `binary` (two classes, one output, for the second), `multi-label` or `regression`
+    (`classes` name the targets).
     With `seed` what is random depends on it alone: one head starts the same whichever library built its model.
 
     Raises UsageError for what cannot be meant, CheckpointError for weights that are refused or do not fit
@@ -90,7 +95,7 @@ def load(
     set_spec(built.model, dataclasses.replace(spec, report=report))
     if labels is not None:
         with _seeded(seed, "head"):
-            _put_head(built.model, head, labels, mode)
+            _put_head(built.model, head, labels, mode, task)
     return built.model.eval()
 
 
@@ -106,12 +111,17 @@ def _seeded(seed: int | None, purpose: str) -> Iterator[None]:
 
 
 def swap_head(
-    model: nn.Module, head: str | nn.Module = "linear", *, classes: int | Sequence[str] | None = None
+    model: nn.Module,
+    head: str | nn.Module = "linear",
+    *,
+    classes: int | Sequence[str] | None = None,
+    task: Task | None = None,
 ) -> nn.Module:
     """Put another head in the place of the present one, in place; returns the head that stood there.
 
     `head` is a preset or a module; it takes what the present head takes: the features, or the outputs of
-    the original classifier where the present head was appended. Without `classes` the present ones are kept.
+    the original classifier where the present head was appended. Without `classes` the present ones are kept, and
+    without `task` the present one.
 
     >>> import zoo
     >>> model = zoo.load("resnet18", classes=2, weights=None)
@@ -123,12 +133,18 @@ def swap_head(
     """
     spec = spec_of(model)
     old = surgery.get_module(model, spec.head_prefix)
-    _put_head(model, head, _labels(classes) or _present(model), spec.head.mode if spec.head else "replace")
+    present: Task = spec.head.task if spec.head else "single-label"
+    mode = spec.head.mode if spec.head else "replace"
+    _put_head(model, head, _labels(classes) or _present(model), mode, task or present)
     return old
 
 
 def append_head(
-    model: nn.Module, head: str | nn.Module = "linear", *, classes: int | Sequence[str] | None = None
+    model: nn.Module,
+    head: str | nn.Module = "linear",
+    *,
+    classes: int | Sequence[str] | None = None,
+    task: Task = "single-label",
 ) -> nn.Module:
     """Put a head behind the present last layer, whose outputs become its features; returns that layer.
 
@@ -152,7 +168,7 @@ def append_head(
             "append to a model loaded without classes, or change the head with zoo.swap_head",
         )
     original = surgery.get_module(model, spec.head_path)
-    _put_head(model, head, _labels(classes) or _present(model), "append")
+    _put_head(model, head, _labels(classes) or _present(model), "append", task)
     return original
 
 
@@ -190,7 +206,7 @@ def _rebuilt(spec: ModelSpec) -> nn.Module:
                 new = nn.Sequential(surgery.get_module(model, at), new)
             surgery.replace_module(model, at, new)
         if spec.source == "hf":
-            hf.set_classes(model, spec.head.classes)
+            hf.set_classes(model, spec.head.output_names)
     set_spec(model, spec)
     return model.eval()
 
@@ -276,6 +292,7 @@ def base_state(spec: ModelSpec, weights: str) -> dict[str, Tensor]:
         head.classes if head else None,
         weights=weights,
         mode=head.mode if head else "replace",
+        task=head.task if head else "single-label",
         seed=0,
         allow_partial=True,
     )
@@ -292,24 +309,21 @@ def _names(misshapen: Sequence[str]) -> list[str]:
     return [text.partition(":")[0] for text in misshapen]
 
 
-def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], mode: Mode) -> None:
+def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], mode: Mode, task: Task) -> None:
     """Build a head for the features that stand at each place of one, put it there, and note it in the spec."""
     spec = spec_of(model)
     wanted = presets.find(head) if isinstance(head, str) else head
+    outputs = outputs_of(labels, task)
     features = (spec.features, *spec.more_features)
     appended = spec.head is not None and spec.head.mode == "append"
     with pooling.changed(model, wanted, mode) as pooled:
         # A module of the user's own stands at the first place itself; the others get copies of it.
         found = [
-            _head_for(
-                model, at, copy.deepcopy(wanted) if number else wanted, features[number], len(labels), mode, pooled
-            )
+            _head_for(model, at, copy.deepcopy(wanted) if number else wanted, features[number], outputs, mode, pooled)
             for number, at in enumerate(spec.head_paths)
         ]
     for at, (_, new) in zip(spec.head_paths, found, strict=True):
         surgery.replace_module(model, f"{at}.1" if mode == "append" and appended else at, new)
-    if spec.source == "hf":
-        hf.set_classes(model, labels)
     fresh = spec.fresh
     if mode == "append" and spec.head is None:
         for at in spec.head_paths:
@@ -323,7 +337,10 @@ def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], 
         pool=pooled.layer if pooled and pooled.path else None,
         pool_path=pooled.path if pooled else None,
         more_layers=tuple(layers for layers, _ in found[1:] if layers is not None),
+        task=task,
     )
+    if spec.source == "hf":
+        hf.set_classes(model, made.output_names)
     set_spec(model, dataclasses.replace(spec, head=made, fresh=fresh))
 
 

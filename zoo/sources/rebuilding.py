@@ -14,7 +14,7 @@ def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
     classes = None
     surgery: list[str] = []
     if spec.head is not None and spec.head.preset == "linear" and spec.head.mode == "replace":
-        classes = len(spec.head.classes)
+        classes = spec.head.outputs
     elif spec.head is not None:
         surgery = _surgery(spec)
     return (
@@ -24,7 +24,16 @@ def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
         *surgery,
         *_loading(spec),
         "model.eval()",
+        *_meaning(spec),
     )
+
+
+def _meaning(spec: ModelSpec) -> tuple[str, ...]:
+    """How outputs become the numbers of a regression."""
+    if spec.head is None or not spec.head.mean:
+        return ()
+    std, mean = list(spec.head.std), list(spec.head.mean)
+    return (f"# {', '.join(spec.head.classes)} = model(pictures) * torch.tensor({std!r}) + torch.tensor({mean!r})",)
 
 
 def _loading(spec: ModelSpec) -> tuple[str, ...]:

@@ -10,32 +10,23 @@ from typing import Any
 
 from zoo import files
 
-COLUMNS = (
-    "epoch",
-    "stage",
-    "step",
-    "lr",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_f1",
-    "val_top5",
-    "seconds",
-)
 
+def prefixed(half: str, figures: Mapping[str, float], names: Sequence[str]) -> dict[str, float | None]:
+    """The loss and these figures of one half of the data, as columns; a figure that there is none of stays empty.
 
-def row_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """An epoch's figures in the columns of `metrics.csv`; a figure that there is none of stays empty."""
-    return {column: values.get(column) for column in COLUMNS}
+    >>> prefixed("val", {"loss": 0.5, "accuracy": 0.9}, ["accuracy", "top5"])
+    {'val_loss': 0.5, 'val_accuracy': 0.9, 'val_top5': None}
+    """
+    return {f"{half}_{name}": figures.get(name) for name in ("loss", *names)}
 
 
 def write_metrics(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `metrics.csv` anew, one line an epoch."""
+    """Write `metrics.csv` anew, one line an epoch; its columns are those of the rows."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in row_of(row).items()} for row in rows)
+    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
     files.write_text(run / "metrics.csv", text.getvalue())
 
 

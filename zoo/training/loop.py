@@ -10,14 +10,13 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 
 from zoo.errors import NumericsError
 from zoo.seeding import derive
 from zoo.training.devices import Device
-from zoo.training.metrics import Tally
 from zoo.training.optimizers import set_rates
+from zoo.training.tasks import AnyTally, Objective
 
 Batch = tuple[Tensor, Tensor]
 
@@ -31,6 +30,7 @@ class Trainer:
     device: Device
     scaler: torch.amp.GradScaler | None
     schedule: Callable[[int], float]
+    objective: Objective
     label_smoothing: float
     seed: int
     clip_grad: float = 0.0
@@ -40,7 +40,7 @@ class Trainer:
 
 
 def train_steps(
-    trainer: Trainer, batches: Iterable[Batch], tally: Tally, *, step: int, stage_step: int
+    trainer: Trainer, batches: Iterable[Batch], tally: AnyTally, *, step: int, stage_step: int
 ) -> Iterator[float]:
     """Train on the batches, one optimizer step each, and yield the loss of every step that is complete.
 
@@ -60,7 +60,7 @@ def train_steps(
         try:
             with trainer.device.autocast():
                 logits = logits_of(trainer.model(pictures))
-                loss = functional.cross_entropy(logits, labels, label_smoothing=trainer.label_smoothing)
+                loss = trainer.objective.loss(logits, labels, trainer.label_smoothing)
             value = loss.item()
             require_finite(trainer, value, "the loss is", step + done)
             trainer.optimizer.zero_grad(set_to_none=True)
@@ -140,7 +140,8 @@ class _Statistics:
 def evaluate(
     model: nn.Module,
     batches: Iterable[Batch],
-    tally: Tally,
+    objective: Objective,
+    tally: AnyTally,
     device: Device,
     seen: Callable[[], bool] = lambda: True,
 ) -> bool:
@@ -154,7 +155,7 @@ def evaluate(
     for pictures, labels in to_device(batches, device):
         with device.autocast():
             logits = logits_of(model(pictures))
-        loss = functional.cross_entropy(logits.float(), labels)
+        loss = objective.loss(logits.float(), labels)
         tally.add(logits, labels, loss.item())
         if not seen():
             whole = False
@@ -170,7 +171,7 @@ def to_device(batches: Iterable[Batch], device: Device) -> Iterator[Batch]:
 
 
 def logits_of(output: Any) -> Tensor:
-    """The class scores (batch, classes) out of what a model returns: a tensor, or an object with logits."""
+    """The scores (batch, outputs) out of what a model returns: a tensor, or an object with logits."""
     logits: Tensor = output if isinstance(output, Tensor) else output.logits
     return logits
 

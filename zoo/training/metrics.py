@@ -32,6 +32,11 @@ class Metrics:
     confusion: tuple[tuple[int, ...], ...]
     """Pictures by true class (row) and predicted class (column)."""
 
+    @property
+    def score(self) -> float:
+        """What makes one checkpoint better than another: the accuracy."""
+        return self.accuracy
+
     def named(self) -> dict[str, float]:
         """The figures of the whole as one mapping."""
         values = {"loss": self.loss, "accuracy": self.accuracy, "f1": self.f1}
