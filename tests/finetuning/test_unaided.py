@@ -163,6 +163,20 @@ def test_a_folder_of_the_users_is_not_taken_for_a_run_that_ended_early(train: Tr
         train("../mine", resume=True)
 
 
+@pytest.mark.parametrize("begin_again", [{"overwrite": True}, {"resume": True}], ids=["overwrite", "resume"])
+@pytest.mark.parametrize("left", [(), (".lock",), (".lock", ".lock.json", ".run.toml.0.tmp"), (".lock", "run.toml")])
+def test_what_a_run_leaves_that_was_killed_at_once_is_not_in_the_way(
+    train: Train, tmp_path: Path, left: tuple[str, ...], begin_again: dict[str, bool]
+) -> None:
+    folder = tmp_path / "runs" / "run"
+    folder.mkdir(parents=True)
+    for name in left:
+        (folder / name).write_text("")
+    run = train(epochs=1, **begin_again)
+    assert (run.folder, run.last.name) == (folder, "epoch-0001")
+    assert not [each for each in folder.parent.iterdir() if each != folder]
+
+
 def test_a_hidden_folder_of_the_users_stays(tmp_path: Path) -> None:
     for name in (".mine.v1.old", ".mine.best.tmp"):
         (tmp_path / name).mkdir()

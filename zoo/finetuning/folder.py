@@ -81,10 +81,15 @@ def next_free(folder: Path) -> Path:
 
 
 def ended_early(folder: Path) -> bool:
-    """Whether a folder holds nothing but what a run writes before its first checkpoint, its recipe maybe not yet."""
+    """Whether a folder holds nothing but what a run writes before its first checkpoint, its recipe maybe not yet.
+
+    A run that was killed at once leaves an empty one.
+    """
+    if not folder.is_dir():
+        return False
     written = {RECIPE, DATA, "log.jsonl", "metrics.csv", ".lock", ".lock.json"}
-    found = {each.name for each in folder.iterdir() if each.suffix != ".tmp"} if folder.is_dir() else set()
-    return bool(found & {RECIPE, ".lock"}) and found <= written
+    found = {each.name for each in folder.iterdir() if not (each.name.startswith(".") and each.suffix == ".tmp")}
+    return found <= written and (not found or bool(found & {RECIPE, ".lock"}))
 
 
 def cleared(folder: Path) -> bool:

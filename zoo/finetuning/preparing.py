@@ -13,7 +13,7 @@ from zoo.data.folders import Dataset, find_dataset, to_json
 from zoo.data.listing import Facts
 from zoo.data.pictures import require_readable
 from zoo.errors import StorageError, UsageError
-from zoo.finetuning.folder import check_name, default_name, next_free
+from zoo.finetuning.folder import check_name, default_name, ended_early, next_free
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.table import Row, rows_of
@@ -257,7 +257,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         going_on = f"zoo resume {folder} goes on with it; " if (folder / "run.toml").is_file() else ""
         raise UsageError(f"{folder} exists already.", f"{going_on}--overwrite replaces it, another --name keeps it")
-    if not (folder / "run.toml").is_file():
+    if not (folder / "run.toml").is_file() and not ended_early(folder):
         raise StorageError(f"{folder} was not made by zoo, so --overwrite does not touch it.", "give another --name")
 
 
