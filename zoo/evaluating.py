@@ -83,6 +83,7 @@ def evaluate(
         evaluation_transform(spec.preprocessing),
         batch_size=batch_size,
         seed=0,
+        channels=len(spec.preprocessing.mean),
         shuffle=False,
         workers=default_workers(on) if workers is None else workers,
         pin=on.device.type == "cuda",

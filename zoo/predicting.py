@@ -125,6 +125,7 @@ def predict(
         evaluation_transform(spec.preprocessing),
         batch_size=batch_size,
         seed=0,
+        channels=len(spec.preprocessing.mean),
         shuffle=False,
         # Starting processes takes longer than reading a few pictures.
         workers=(default_workers(on) if len(paths) > 64 else 0) if workers is None else workers,

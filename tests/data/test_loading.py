@@ -136,8 +136,9 @@ def test_the_shape_is_kept_or_squashed() -> None:
 def test_order_and_number_of_channels_follow_the_weights() -> None:
     turned = evaluation_transform(dataclasses.replace(PLAIN, order="BGR"))(Image.new("RGB", (20, 20), (255, 0, 0)))
     assert turned[:, 0, 0].tolist() == [0.0, 0.0, 1.0]
-    grey = evaluation_transform(dataclasses.replace(PLAIN, mean=(0.5,), std=(0.5,)))(pattern())
-    assert grey.shape == (1, 16, 16)
+    for mode, channels in (("L", 1), ("RGBA", 4)):
+        given = dataclasses.replace(PLAIN, mean=(0.5,) * channels, std=(0.5,) * channels)
+        assert evaluation_transform(given)(pattern().convert(mode)).shape == (channels, 16, 16)
 
 
 def test_worker_processes_end_with_their_loader(files: list[Picture]) -> None:

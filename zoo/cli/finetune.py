@@ -148,6 +148,10 @@ def finetune(
         int | None,
         option("--img-size", help="Height and width of the input.", panel=TRAINING, metavar="PIXELS"),
     ] = None,
+    channels: Annotated[
+        int | None,
+        option("--channels", help="Channels of the pictures: 1, 3 or 4.", panel=MODEL, metavar="N"),
+    ] = None,
     seed: Annotated[
         int | None, option("--seed", help="The seed of everything random.", panel=TRAINING, metavar="N")
     ] = None,
@@ -229,6 +233,7 @@ def finetune(
         "warmup-epochs": warmup_epochs,
         "augment": augment,
         "img-size": img_size,
+        "channels": channels,
         "seed": seed,
         "workers": workers,
         "device": device,

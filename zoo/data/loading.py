@@ -14,7 +14,7 @@ from torch.utils import data as torch_data
 from torchvision.transforms import InterpolationMode, v2
 
 from zoo.data.folders import Picture
-from zoo.data.pictures import read_picture
+from zoo.data.pictures import read_picture, require_mode
 from zoo.registry import Preprocessing
 from zoo.seeding import derive
 
@@ -64,8 +64,6 @@ def _central(preprocessing: Preprocessing) -> list[Any]:
 
 def _to_tensor(preprocessing: Preprocessing) -> list[Any]:
     steps: list[Any] = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
-    if len(preprocessing.mean) == 1:
-        steps.insert(0, v2.Grayscale())
     if preprocessing.order == "BGR":
         steps.append(_ToBgr())
     return [*steps, v2.Normalize(list(preprocessing.mean), list(preprocessing.std))]
@@ -89,9 +87,15 @@ class Pictures(torch_data.Dataset[tuple[Tensor, Any]]):
     """Pictures by (epoch, index): the same two numbers give the same tensor in any process, in any order."""
 
     def __init__(
-        self, pictures: Sequence[Picture], transform: v2.Transform, seed: int, target: Target = as_it_is
+        self,
+        pictures: Sequence[Picture],
+        transform: v2.Transform,
+        seed: int,
+        target: Target = as_it_is,
+        channels: int = 3,
     ) -> None:
         self.pictures = pictures
+        self.mode = require_mode(channels)
         self.transform = transform
         self.seed = seed
         self.target = target
@@ -103,7 +107,7 @@ class Pictures(torch_data.Dataset[tuple[Tensor, Any]]):
         epoch, index = key
         picture = self.pictures[index]
         with seeded(derive(self.seed, "sample", epoch, index)):
-            return self.transform(read_picture(picture.path)), self.target(picture.label)
+            return self.transform(read_picture(picture.path, self.mode)), self.target(picture.label)
 
 
 @contextlib.contextmanager
@@ -175,6 +179,7 @@ class Loader:
         *,
         batch_size: int,
         seed: int,
+        channels: int = 3,
         shuffle: bool,
         workers: int,
         pin: bool,
@@ -183,7 +188,7 @@ class Loader:
         self.batches = Batches(len(pictures), batch_size, seed=seed if shuffle else None)
         self.pictures = pictures
         self._loader = torch_data.DataLoader(
-            Pictures(pictures, transform, seed, target),
+            Pictures(pictures, transform, seed, target, channels),
             batch_sampler=self.batches,
             num_workers=workers,
             pin_memory=pin,

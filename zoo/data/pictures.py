@@ -4,22 +4,27 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zoo.data.listing import Facts
-from zoo.errors import DataError
+from zoo.errors import DataError, UsageError
 
 # Formats of pictures only; Pillow also knows documents (EPS, PDF) whose readers run programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+Mode = Literal["L", "RGB", "RGBA"]
 WORKERS = min(16, 2 * (os.cpu_count() or 1))
 IN_MEMORY = 8 * 2**20
 """Up to this size a file is read once, hashed and decoded from memory; each worker holds one."""
+
+
+MODES: Mapping[int, Mode] = {1: "L", 3: "RGB", 4: "RGBA"}
+"""As what a picture is read for a model that takes so many channels."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,22 @@ class Problem:
     reason: str
 
 
-def read_picture(path: Path | IO[bytes]) -> Image.Image:
-    """A picture as RGB, the right way up, transparency on white, 16 bits scaled to 8.
+def require_mode(channels: int) -> Mode:
+    """As what pictures are read for so many channels; raises UsageError where files have no such pictures.
+
+    >>> require_mode(1)
+    'L'
+    """
+    if channels not in MODES:
+        raise UsageError(
+            f"files of pictures cannot be read with {channels} channels.",
+            "they give 1 (grey), 3 (colour) or 4 (colour with transparency); for others write a loop of your own",
+        )
+    return MODES[channels]
+
+
+def read_picture(path: Path | IO[bytes], mode: Mode = "RGB") -> Image.Image:
+    """A picture in one mode, the right way up, transparency on white unless it is kept, 16 bits scaled to 8.
 
     A file that is open is read from its start.
 
@@ -42,16 +61,20 @@ def read_picture(path: Path | IO[bytes]) -> Image.Image:
         picture = ImageOps.exif_transpose(opened)
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):
         # Pillow would clip at 255; 16 bits are scaled to 8 instead.
-        return picture.convert("I").point(lambda value: value / 257).convert("L").convert("RGB")
+        return picture.convert("I").point(lambda value: value / 257).convert("L").convert(mode)
     if picture.mode == "F":
         low, high = picture.getextrema()
         span = (high - low) or 1.0  # type: ignore[operator]
-        return picture.point(lambda value: (value - low) * (255 / span)).convert("L").convert("RGB")
+        return picture.point(lambda value: (value - low) * (255 / span)).convert("L").convert(mode)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
+        if mode == "RGBA":
+            return layer
         ground = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(ground, layer).convert("RGB")
-    return picture.convert("RGB")
+        return Image.alpha_composite(ground, layer).convert("RGB").convert(mode)
+    if mode == "RGBA" and picture.mode not in ("L", "RGB"):
+        picture = picture.convert("RGB")
+    return picture.convert(mode)
 
 
 def require_readable(

@@ -9,7 +9,7 @@ from zoo.recipe import RECIPE_KEYS, STAGE_KEYS, Recipe, from_values, to_values
 
 FREE = frozenset({"name", "summary", "data", "workers", "device", "amp", "save", "keep", "save-every", "allow-partial"})
 """Settings that leave the numbers alone; of the device and its precision the machine's own comparison tells."""
-FIXED = frozenset({"model", "task", "weights", "head", "mode", "classes", "stages"})
+FIXED = frozenset({"model", "task", "weights", "head", "mode", "classes", "channels", "stages"})
 """What a checkpoint is made of: with another one it is another run."""
 POLICY = frozenset({"freeze", "unfreeze"})
 OPTIMIZER = POLICY | {"opt", "lr", "backbone-lr", "wd", "momentum", "nesterov"}

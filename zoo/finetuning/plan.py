@@ -75,6 +75,7 @@ class Plan:
             varied if train else evaluation_transform(preprocessing),
             batch_size=self.recipe.batch_size,
             seed=self.recipe.seed,
+            channels=len(preprocessing.mean),
             shuffle=train,
             workers=self.workers,
             pin=self.device.device.type == "cuda",

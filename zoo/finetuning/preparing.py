@@ -11,7 +11,7 @@ from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
 from zoo.data.folders import Dataset, find_dataset, to_json
 from zoo.data.listing import Facts
-from zoo.data.pictures import require_readable
+from zoo.data.pictures import require_mode, require_readable
 from zoo.errors import StorageError, UsageError
 from zoo.finetuning.folder import check_name, default_name, ended_early, next_free
 from zoo.finetuning.plan import Plan
@@ -50,6 +50,7 @@ def prepare(
     place, recipe = Path(recipe.data).expanduser(), _with_task(recipe, model)
     dataset = find_dataset(place, classes=_classes_of(recipe), seed=recipe.seed, task=recipe.task)
     built = with_head(recipe, dataset, model, offline=offline)
+    require_mode(len(spec_of(built).preprocessing.mean))
     adjust(built, recipe)
     order = observed(built)
     tables = tables_of(built, recipe, order)
@@ -187,6 +188,8 @@ def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offl
             seed=recipe.seed,
             offline=offline,
             allow_partial=recipe.allow_partial,
+            channels=recipe.channels,
+            img_size=recipe.img_size,
         )
     model = unwrapped(model)
     spec = spec_of(model)
@@ -195,6 +198,11 @@ def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offl
         raise UsageError(
             f"{fixed[0]} cannot be set here: the model is given as it is.",
             "load it so with zoo.load, or change its head with zoo.swap_head",
+        )
+    if recipe.channels not in (None, len(spec.preprocessing.mean)):
+        raise UsageError(
+            f"channels is {recipe.channels}, and the model that is given takes {len(spec.preprocessing.mean)}.",
+            f"load it so: zoo.load(…, channels={recipe.channels})",
         )
     if spec.head is None:
         raise UsageError(

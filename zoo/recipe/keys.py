@@ -85,6 +85,7 @@ RECIPE_KEYS: Mapping[str, Key] = {
     "augment": Key(str, "how training pictures are varied", choices=get_args(Augment)),
     "erasing": Key(float, "share of the training pictures from which a rectangle is taken", minimum=0, maximum=1),
     "img-size": Key(int, "height and width of the input in pixels", minimum=1),
+    "channels": Key(int, "channels of the pictures: 1 grey, 3 colour, 4 with transparency", minimum=1),
 }
 RUN_KEYS: Mapping[str, Key] = {
     "model": Key(str, "the model's name"),

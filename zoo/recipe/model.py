@@ -42,6 +42,7 @@ class Recipe:
     augment: Augment = "light"
     erasing: float | None = None
     img_size: int | None = None
+    channels: int | None = None
     model: str | None = None
     data: str | None = None
     task: Task = "single-label"

@@ -31,10 +31,22 @@ class Preprocessing:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     order: Literal["RGB", "BGR"] = "RGB"
 
-    def at(self, size: int) -> "Preprocessing":
+    def at(self, size: int | tuple[int, int]) -> "Preprocessing":
         """The same at another input size, the margin around the crop kept in proportion."""
-        height, width = (round(edge * size / old) for edge, old in zip(self.resize, self.size, strict=True))
-        return dataclasses.replace(self, size=(size, size), resize=(height, width))
+        target = (size, size) if isinstance(size, int) else size
+        height, width = (round(edge * new / old) for edge, new, old in zip(self.resize, target, self.size, strict=True))
+        return dataclasses.replace(self, size=target, resize=(height, width))
+
+    def with_channels(self, channels: int) -> "Preprocessing":
+        """The same for pictures of so many channels; each gets the mean of the known ones, as timm's loader does.
+
+        >>> Preprocessing((8, 8), (8, 8), mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2)).with_channels(1).mean
+        (0.5,)
+        """
+        if channels == len(self.mean):
+            return self
+        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
+        return dataclasses.replace(self, mean=(mean,) * channels, std=(std,) * channels, order="RGB")
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,8 @@ class ModelSpec:
     """What stands at the head's place now; None means the library's own classifier."""
     fresh: tuple[str, ...] = ()
     """Parameters that loading had to initialise and that are therefore trained like the head."""
+    adapted: tuple[str, ...] = ()
+    """What of the backbone was made from the weights' own, for other channels or another size."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What else the library's builder was given."""
     report: str = ""
@@ -219,6 +233,7 @@ def preprocessing_from(facts: Mapping[str, Any]) -> Preprocessing:
         made.fit not in ("crop", "squash")
         or made.interpolation not in ("nearest", "bilinear", "bicubic", "lanczos")
         or made.order not in ("RGB", "BGR")
+        or not made.mean
         or len(made.mean) != len(made.std)
         or min(*made.size, *made.resize) < 1
         or min(made.std) <= 0

@@ -44,8 +44,8 @@ def base_of(spec: ModelSpec, state: Mapping[str, Tensor]) -> Base:
 
 
 def is_from_base(spec: ModelSpec, name: str) -> bool:
-    """Whether the weights file has a tensor, and not the head or what loading made anew."""
-    return not spec.in_head(name) and name not in spec.fresh
+    """Whether the weights file has a tensor as it is, and not the head or what loading made anew or of others."""
+    return not spec.in_head(name) and name not in (*spec.fresh, *spec.adapted)
 
 
 def checked(

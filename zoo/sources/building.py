@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from zoo.errors import CheckpointError, UsageError
 from zoo.head import building as heads
 from zoo.registry import Kind, ModelSpec, Preprocessing, entry, registration
 from zoo.sources import hf, timm, torchvision
+from zoo.sources.channels import widen
 
 
 @dataclass
@@ -146,17 +148,23 @@ def _build_own(name: str, weights: str | None) -> Built:
     )
 
 
-def create(source: str, name: str, given: Mapping[str, Any]) -> nn.Module:
-    """The model of a source with random weights and its original classifier, as a checkpoint describes it."""
+def create(source: str, name: str, given: Mapping[str, Any], *, initialise: bool = False) -> nn.Module:
+    """The model of a source with random weights and its original classifier, as a checkpoint describes it.
+
+    Weights that will be loaded need no random values first, which `initialise` asks for.
+    """
     match source:
         case "torchvision":
-            return torchvision.create(name, given, initialise=False)
+            return torchvision.create(name, given, initialise=initialise)
         case "timm":
-            return timm.create(name)
+            return timm.create(name, given)
         case "hf":
             return hf.create(given["config"])
         case _:
-            return _build_own(name, None).model
+            model = _build_own(name, None).model
+            if "channels" in given:
+                widen(model, given["stem"], given["channels"])
+            return model
 
 
 def spec_of_built(source: str, built: Built) -> ModelSpec:
@@ -206,9 +214,18 @@ def _classifier_at(source: str, built: Built, path: str) -> tuple[nn.Module, tup
 
 
 # What a checkpoint may hand to a library's builder; anything else could name files and addresses.
-_ARGUMENTS: Mapping[str, Mapping[str, type]] = {
-    "torchvision": {"aux_logits": bool, "transform_input": bool, "image_size": int},
+_ARGUMENTS: Mapping[str, Mapping[str, type | UnionType]] = {
+    "torchvision": {
+        "aux_logits": bool,
+        "transform_input": bool,
+        "image_size": int,
+        "input_size": list,
+        "channels": int,
+        "stem": str,
+    },
+    "timm": {"in_chans": int, "img_size": int | list},
     "hf": {"config": dict},
+    "own": {"channels": int, "stem": str},
 }
 
 
@@ -225,3 +242,20 @@ def check_known(spec: ModelSpec) -> None:
     for key, value in spec.arguments.items():
         if key not in allowed or not isinstance(value, allowed[key]):
             raise CheckpointError(f"the checkpoint gives {spec.full_name} {key}={value!r:.80}, which is not allowed.")
+    _check_inputs(spec)
+
+
+def _check_inputs(spec: ModelSpec) -> None:
+    """Refuse channels and sizes of a model that are not those of the pictures that are prepared for it."""
+    known = spec.preprocessing
+    channels = spec.arguments.get("in_chans", spec.arguments.get("channels"))
+    if channels not in (None, len(known.mean)) or ("channels" in spec.arguments) != ("stem" in spec.arguments):
+        raise CheckpointError(
+            f"the checkpoint's {spec.full_name} takes {channels} channels, its pictures have {len(known.mean)}."
+        )
+    for key in ("image_size", "input_size", "img_size"):
+        value = spec.arguments.get(key)
+        if value is not None and value not in (list(known.size), known.size[0]):
+            raise CheckpointError(
+                f"the checkpoint gives {spec.full_name} {key}={value!r:.80}, and its pictures are {known.size}."
+            )

@@ -1,8 +1,9 @@
 """Image classifiers of transformers, by hub name or from a local folder."""
 
 import contextlib
+import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from zoo.checkpoint.foreign import folders
 from zoo.errors import CheckpointError, UsageError
 from zoo.names import is_under
 from zoo.registry import Preprocessing
+from zoo.sources.channels import run_once
 from zoo.sources.hub import NoSuchFile, from_hub, snapshot
 
 # Values of a configuration that transformers would follow to code elsewhere, an attention kernel of the hub's too.
@@ -120,6 +122,81 @@ def create(values: Mapping[str, Any]) -> nn.Module:
         config.architectures = []
         model: nn.Module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     return model
+
+
+# Where a configuration says how many channels pictures have, and how large they are; wrapped ones say it inside.
+_VISION = ("vision_config", "backbone_config")
+
+
+def channels_of(values: Mapping[str, Any]) -> int | None:
+    """The number of channels that a configuration states, itself or of its part that sees."""
+    parts = [values, *(values[key] for key in _VISION if isinstance(values.get(key), Mapping))]
+    return next((int(part["num_channels"]) for part in parts if part.get("num_channels") is not None), None)
+
+
+def size_of(model: nn.Module) -> tuple[int, int]:
+    """The size of pictures that a model's configuration states."""
+    config = _part_with(model.config, "image_size")
+    return _edges(config.image_size)
+
+
+def input_configuration(
+    model: nn.Module, values: Mapping[str, Any], channels: int | None, size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """A configuration for pictures of other channels or another size; a model that takes any keeps its own size."""
+    made = copy.deepcopy(dict(values))
+    if channels is not None:
+        _set(model, made, "num_channels", channels)
+    if size is not None and not _runs_at(model, size):
+        _set(model, made, "image_size", size[0] if size[0] == size[1] else list(size))
+    return made
+
+
+def resized(model: nn.Module, name: str, shape: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """A table of positions for another size, interpolated by the module that it belongs to.
+
+    Raises UsageError when that cannot.
+    """
+    path = name
+    while path:
+        path = path.rpartition(".")[0]
+        interpolate = getattr(model.get_submodule(path), "interpolate_pos_encoding", None)
+        if callable(interpolate):
+            table = model.get_parameter(name)
+            tokens = torch.zeros(1, shape[-2], shape[-1], dtype=table.dtype, device=table.device)
+            with torch.no_grad():
+                found: Tensor = interpolate(tokens, *size).reshape(tuple(shape))
+            return found
+    raise UsageError(f"nothing in this {type(model).__name__} interpolates {name}.")
+
+
+def _part_with(config: Any, key: str) -> Any:
+    """The configuration, or its part that sees, that has a key; raises UsageError when none has."""
+    parts = [config, *(getattr(config, part, None) for part in _VISION)]
+    found = next((part for part in parts if getattr(part, key, None) is not None), None)
+    if found is None:
+        raise UsageError(f"the configuration of this {type(config).__name__.removesuffix('Config')} has no {key}.")
+    return found
+
+
+def _set(model: nn.Module, values: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value where the model's own configuration has it."""
+    config: Any = model.config
+    part = _part_with(config, key)
+    if part is config:
+        values[key] = value
+        return
+    where = next(name for name in _VISION if getattr(config, name, None) is part)
+    values[where] = {**values.get(where, {}), key: value}
+
+
+def _runs_at(model: nn.Module, size: tuple[int, int]) -> bool:
+    channels = int(_part_with(model.config, "num_channels").num_channels)
+    try:
+        run_once(model, torch.zeros(1, channels, *size))
+    except (AssertionError, RuntimeError, ValueError, TypeError, IndexError):
+        return False
+    return True
 
 
 def load(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
@@ -263,8 +340,9 @@ def preprocessing_of(stated: Mapping[str, Any], values: Mapping[str, Any]) -> Pr
     if stated.get("do_center_crop") and stated.get("crop_size") and not stated.get("crop_pct"):
         target = _edges(stated["crop_size"])
     normal = stated.get("do_normalize", not stated)
-    mean = stated.get("image_mean") or (0.5,) * 3
-    std = stated.get("image_std") or (0.5,) * 3
+    count = channels_of(values) or 3
+    mean = stated.get("image_mean") or (0.5,) * count
+    std = stated.get("image_std") or (0.5,) * count
     if stated.get("include_top"):
         # EfficientNet's processor divides by the deviation a second time.
         std = tuple(value * value for value in std)
@@ -273,8 +351,8 @@ def preprocessing_of(stated: Mapping[str, Any], values: Mapping[str, Any]) -> Pr
         resize=resize,
         fit=fit,
         interpolation=_RESAMPLING.get(stated.get("resample", 2), "bilinear"),
-        mean=tuple(mean) if normal or not stated else (0.0,) * 3,
-        std=tuple(std) if normal or not stated else (1.0,) * 3,
+        mean=tuple(mean) if normal or not stated else (0.0,) * len(mean),
+        std=tuple(std) if normal or not stated else (1.0,) * len(std),
         order="BGR" if stated.get("do_flip_channel_order") else "RGB",
     )
 

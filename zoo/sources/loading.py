@@ -29,6 +29,7 @@ from zoo.registry import (
     HeadSpec,
     Mode,
     ModelSpec,
+    Preprocessing,
     Task,
     find,
     outputs_of,
@@ -36,7 +37,7 @@ from zoo.registry import (
     spec_of,
 )
 from zoo.seeding import derive
-from zoo.sources import hf, pooling
+from zoo.sources import hf, inputs, pooling
 from zoo.sources.bases import base_of, checked, is_from_base, weights_text
 from zoo.sources.building import build, check_known, create, spec_of_built
 from zoo.sources.given import read_given
@@ -55,6 +56,8 @@ def load(
     seed: int | None = None,
     offline: bool = False,
     allow_partial: bool = False,
+    channels: int | None = None,
+    img_size: int | tuple[int, int] | None = None,
 ) -> nn.Module:
     """A pretrained model of any source, with a new head for your classes; it stays the library's own class.
 
@@ -70,6 +73,9 @@ def load(
     `task` is `single-label`, `binary` (two classes, one output, for the second), `multi-label` or `regression`
     (`classes` name the targets).
     With `seed` what is random depends on it alone: one head starts the same whichever library built its model.
+    `channels` is how many the pictures have, where it is not three: the first layer's weights are summed or
+    repeated. `img_size` is their height and width in pixels, where it is not the pretrained one: position
+    embeddings are interpolated as the model's own library does it.
 
     Raises UsageError for what cannot be meant, CheckpointError for weights that are refused or do not fit
     (unless `allow_partial`), StorageError when they cannot be downloaded.
@@ -80,9 +86,14 @@ def load(
         raise UsageError(f"mode is {mode!r}.", f"modes: {', '.join(MODES)}")
     weights = None if weights in (None, "none") else str(weights)
     given = _as_path(weights)
+    known = _known(given, f"{source}:{plain}")
+    size, count = inputs.size_of(img_size), channels
+    if known is not None:
+        size, count = size or known.size, len(known.mean) if channels is None else channels
     with _seeded(seed, "weights"):
         built = build(source, plain, None if given else weights, given, offline=offline)
-    spec = spec_of_built(source, built)
+        model, spec = built.model, spec_of_built(source, built)
+        wanted = inputs.wanted(model, spec, count, size)
     lacking = [name for name in built.missing if spec.in_head(name)]
     if lacking and (mode == "append" or labels is None) and not allow_partial:
         raise CheckpointError(
@@ -91,12 +102,35 @@ def load(
         )
     report = ""
     if given:
-        spec, report = _load_file(built.model, spec, given, mode, labels is None, allow_partial)
-    set_spec(built.model, dataclasses.replace(spec, report=report))
+        model, spec, report = _load_file(model, spec, given, mode, labels is None, allow_partial, wanted)
+    if wanted is not None and model is not wanted.model:
+        if given or weights is not None or source == "own":
+            model, spec = inputs.carried(model, spec, wanted)
+        else:
+            model, spec = wanted.model, dataclasses.replace(spec, arguments=wanted.arguments)
+    prepared = inputs.preprocessing_for(spec.preprocessing, count, size)
+    spec = dataclasses.replace(spec, report=report, preprocessing=prepared)
+    if (len(prepared.mean), prepared.size) != (len(built.preprocessing.mean), built.preprocessing.size):
+        inputs.check_takes(model, spec)
+    set_spec(model, spec)
     if labels is not None:
         with _seeded(seed, "head"):
-            _put_head(built.model, head, labels, mode, task)
-    return built.model.eval()
+            _put_head(model, head, labels, mode, task)
+    return model.eval()
+
+
+def _known(path: Path | None, name: str) -> Preprocessing | None:
+    """How pictures were prepared for a checkpoint of the same architecture, where that is what a path means."""
+    if path is None or not path.is_dir() or folders.is_transformers(path):
+        return None
+    spec = reading.read_config(reading.checkpoint_at(path)).spec
+    same = spec is not None and _architecture(spec.full_name) == _architecture(name)
+    return spec.preprocessing if spec is not None and same else None
+
+
+def _architecture(name: str) -> str:
+    """A full name without the tag by which timm tells weights apart."""
+    return name.partition(".")[0] if name.startswith("timm:") else name
 
 
 @contextlib.contextmanager
@@ -241,9 +275,15 @@ def _present(model: nn.Module) -> tuple[str, ...]:
 
 
 def _load_file(
-    model: nn.Module, spec: ModelSpec, path: Path, mode: Mode, keep_head: bool, partial: bool
-) -> tuple[ModelSpec, str]:
-    """Put a file's or a checkpoint's weights into the model; the head's may be absent if it goes.
+    model: nn.Module,
+    spec: ModelSpec,
+    path: Path,
+    mode: Mode,
+    keep_head: bool,
+    partial: bool,
+    wanted: inputs.Wanted | None,
+) -> tuple[nn.Module, ModelSpec, str]:
+    """Put a file's or a checkpoint's weights into the model that they fit; the head's may be absent if it goes.
 
     A checkpoint of zoo's says how its pictures were prepared; a run stands for its best one.
     """
@@ -257,15 +297,17 @@ def _load_file(
         usual = config.spec.preprocessing if config.spec else spec.preprocessing
     else:
         given = read_given(model, spec, path)
+        if wanted is not None and inputs.fits(wanted, model, given.state):
+            given = read_given(wanted.model, spec, path)
         state, usual, notes = given.state, given.preprocessing, given.notes
+    if wanted is not None and inputs.fits(wanted, model, state):
+        model, spec = wanted.model, dataclasses.replace(spec, arguments=wanted.arguments)
     optional = spec.head_paths if mode == "replace" and not keep_head else ()
     report = load_matching(model, state, heads=optional, partial=partial, called=str(path), notes=notes)
     lacking = {*report.missing, *_names(report.misshapen)}
     fresh = tuple(name for name, _ in model.named_parameters() if name in lacking)
-    return (
-        dataclasses.replace(spec, weights=str(path), preprocessing=usual, fresh=(*spec.fresh, *fresh)),
-        str(report),
-    )
+    made = dataclasses.replace(spec, weights=str(path), preprocessing=usual, fresh=(*spec.fresh, *fresh))
+    return model, made, str(report)
 
 
 def state_of(
@@ -295,6 +337,8 @@ def base_state(spec: ModelSpec, weights: str) -> dict[str, Tensor]:
         task=head.task if head else "single-label",
         seed=0,
         allow_partial=True,
+        channels=len(spec.preprocessing.mean),
+        img_size=spec.preprocessing.size,
     )
     loaded = spec_of(model)
     return {name: tensor for name, tensor in model.state_dict().items() if is_from_base(loaded, name)}

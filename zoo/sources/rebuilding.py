@@ -21,6 +21,7 @@ def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
         "from torch import nn",
         "from safetensors.torch import load_file",
         *_constructor(spec, classes),
+        *_first_layer(spec),
         *surgery,
         *_loading(spec),
         "model.eval()",
@@ -61,6 +62,9 @@ def _constructor(spec: ModelSpec, classes: int | None) -> tuple[str, ...]:
             f"config = AutoConfig.for_model({kind!r}, **{values!r})",
             "model = AutoModelForImageClassification.from_config(config)",
         )
+    if spec.source == "torchvision":
+        given.pop("channels", None)
+        given.pop("stem", None)
     if classes is not None:
         given["num_classes"] = classes
     if spec.source == "torchvision" and "aux_logits" in given:
@@ -69,6 +73,20 @@ def _constructor(spec: ModelSpec, classes: int | None) -> tuple[str, ...]:
     library = "torchvision.models" if spec.source == "torchvision" else "timm"
     function = "get_model" if spec.source == "torchvision" else "create_model"
     return (f"from {library} import {function}", f"model = {function}({spec.name!r}{keywords})")
+
+
+def _first_layer(spec: ModelSpec) -> tuple[str, ...]:
+    """torchvision builds for three channels alone, so that its first layer is replaced."""
+    if spec.source != "torchvision" or "stem" not in spec.arguments:
+        return ()
+    path, channels = spec.arguments["stem"], spec.arguments["channels"]
+    facts = ("out_channels", "kernel_size", "stride", "padding", "dilation")
+    given = ", ".join(f"{each}=old.{each}" for each in facts)
+    return (
+        f"old = model.get_submodule({path!r})",
+        f"new = nn.Conv2d({channels!r}, {given}, bias=old.bias is not None)",
+        f"model.set_submodule({path!r}, new)",
+    )
 
 
 def _surgery(spec: ModelSpec) -> list[str]:

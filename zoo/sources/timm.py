@@ -1,5 +1,6 @@
 """Models of timm, by architecture or with a pretrained tag."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,45 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.errors import UsageError
-from zoo.registry import Preprocessing
+from zoo.registry import Preprocessing, entry
 from zoo.sources.hub import from_hub, from_url
 
 
-def create(name: str) -> nn.Module:
+def create(name: str, given: Mapping[str, Any] | None = None) -> nn.Module:
     """The model with random weights and its original class count."""
     from timm import create_model
 
-    model: nn.Module = create_model(name, pretrained=False)
+    model: nn.Module = create_model(name, pretrained=False, **(given or {}))
+    return model
+
+
+def input_arguments(name: str, channels: int | None, size: tuple[int, int] | None) -> dict[str, Any]:
+    """What the builder is given for pictures of other channels or another size.
+
+    Models that take any size have no argument for it.
+    """
+    found: dict[str, Any] = {}
+    if channels is not None:
+        found["in_chans"] = channels
+    known = entry("timm", name)
+    if size is not None and (_config(name).fixed_input_size or (known is not None and known.fixed_size)):
+        found["img_size"] = size[0] if size[0] == size[1] else list(size)
+    return found
+
+
+def resized(name: str, state: Mapping[str, Tensor], given: Mapping[str, Any], *, like: nn.Module) -> nn.Module:
+    """The model for another size with these weights, which timm resamples as it does those of a file.
+
+    They are the weights of a model, whose first layer and classes are as they shall be.
+    """
+    from timm import create_model
+
+    overlay = {"state_dict": dict(state), "custom_load": False, "first_conv": None, "label_offset": 0}
+    # timm's resampling of tables of positions warns of how it is written itself.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model: nn.Module = create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **given)
+    model.pretrained_cfg = model.default_cfg = like.pretrained_cfg
     return model
 
 

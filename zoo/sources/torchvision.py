@@ -1,6 +1,7 @@
 """Classification models of torchvision."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.errors import UsageError
 from zoo.registry import Preprocessing
+from zoo.sources.channels import widen
 from zoo.sources.hub import from_url
 
 # Where each family keeps its classifier; the family is the name of the model's class.
@@ -64,10 +66,45 @@ def create(name: str, given: Mapping[str, Any], *, initialise: bool = True) -> n
     from torchvision.models import get_model
 
     keywords = dict(given)
+    channels, stem = keywords.pop("channels", None), keywords.pop("stem", None)
     if name.startswith(WITH_INIT_SWITCH):
         keywords["init_weights"] = initialise
     model: nn.Module = get_model(name, weights=None, **keywords)
+    if channels is not None:
+        widen(model, str(stem), channels)
     return model
+
+
+def input_arguments(
+    model: nn.Module, given: Mapping[str, Any], channels: int | None, size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """What the builder is given for pictures of other channels or another size.
+
+    torchvision itself builds for three channels alone, so the path of the first layer, which is replaced, goes
+    along. googlenet and inception_v3 change their input channel by channel, which only three allow.
+    """
+    found: dict[str, Any] = {}
+    if channels is not None:
+        found["channels"] = channels
+        found["stem"] = next(name for name, each in model.named_modules() if isinstance(each, nn.Conv2d))
+        if given.get("transform_input"):
+            found["transform_input"] = False
+    if size is not None and "image_size" in given:
+        if size[0] != size[1]:
+            raise UsageError("a vision transformer of torchvision takes square pictures alone.")
+        found["image_size"] = size[0]
+    if size is not None and type(model).__name__ == "MaxVit":
+        found["input_size"] = list(size)
+    return found
+
+
+def resized(usual: nn.Module, wanted: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the positions of a vision transformer interpolated, as torchvision's own function does it."""
+    from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+    if not isinstance(wanted, VisionTransformer):
+        raise UsageError(f"torchvision carries no weights of a {type(usual).__name__} over to another size.")
+    return dict(interpolate_embeddings(wanted.image_size, wanted.patch_size, OrderedDict(state)))
 
 
 def head_path(model: nn.Module) -> str | None:
