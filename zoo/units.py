@@ -13,6 +13,15 @@ def count(number: int) -> str:
     return str(number)
 
 
+def some(number: int, what: str) -> str:
+    """A number of things, which are more than one unless it is 1.
+
+    >>> some(1, "epoch"), some(2000, "step")
+    ('1 epoch', '2,000 steps')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def megabytes(number: int) -> str:
     """Bytes.
 

@@ -1,5 +1,7 @@
 """Every knob of training, stopped within an epoch: the run that went on is the run that never stopped."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -9,9 +11,10 @@ from torch import Tensor, nn
 
 import zoo
 from tests.finetuning.conftest import Listener
-from tests.resuming.conftest import run_stopped, tiny, unlike
+from tests.resuming.conftest import Child, run_stopped, tiny, unlike
 from zoo.finetuning import running
 from zoo.recipe import Opt
+from zoo.training import loop
 
 DEEP = "own:resuming-deep"
 
@@ -78,7 +81,9 @@ KNOBS: dict[str, dict[str, Any]] = {
     "one-cycle": {"sched": "one-cycle"},
     "step": {"sched": "step", "settings": {"step-every": 1, "gamma": 0.5}},
     "nesterov": {"opt": "sgd", "settings": {"nesterov": True}},
-    "clip-grad": {"settings": {"clip-grad": 0.05}},
+    "clip-grad": {"clip_grad": 0.05},
+    "accumulate": {"batch_size": 2, "accumulate": 2},
+    "ema": {"ema": 0.9},
     "randaugment": {"augment": "randaugment", "settings": {"erasing": 0.5}},
     "trivial": {"augment": "trivial"},
 }
@@ -109,10 +114,59 @@ def test_a_knob_that_was_turned_meanwhile_is_shown_and_refused_unless_allowed(
     given, settings = dict(KNOBS[knob]), KNOBS[knob].get("settings", {})
     given.pop("settings", None)
     turned = {**tiny(imgs, tmp_path, model=DEEP, settings=settings, **given), "resume": True}
-    keys = [*given, *settings]
+    keys = [each.replace("_", "-") for each in (*given, *settings)]
     with pytest.raises(zoo.CheckpointError, match=rf"{keys[0]} .*→") as raised:
         zoo.finetune(**turned)
     assert f"--allow {','.join(keys)}" in str(raised.value).replace("erasing,augment", "augment,erasing")
     heard = Listener()
     assert zoo.finetune(**turned, allow=keys, reporter=heard).epochs == 3
     assert {note.split()[1] for note in heard.notes if note.startswith("changed: ")} == set(keys)
+
+
+def test_an_average_that_is_forgotten_makes_another_run(
+    imgs: Path, tmp_path: Path, unbroken: Unbroken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_stopped(tiny(imgs, tmp_path, model=DEEP, ema=0.9), at_step=5)
+    monkeypatch.setattr(running, "_put_back", lambda *_: None)
+    zoo.resume(folder)
+    assert unlike(folder, unbroken(ema=0.9)) != []
+
+
+@pytest.mark.parametrize("at", [{"at_step": 4}, {"at_step": 5}, {"at_epoch": 1}, {"at_epoch": 2}])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_an_average_over_two_stages_goes_on_as_if_it_had_never_stopped(
+    imgs: Path, tmp_path: Path, unbroken: Unbroken, at: dict[str, int], ema: float
+) -> None:
+    given: dict[str, Any] = {"recipe": "probe-then-fine-tune", "epochs": 4, "ema": ema}
+    folder = run_stopped(tiny(imgs, tmp_path, model=DEEP, **given), **at)
+    zoo.resume(folder)
+    assert unlike(folder, unbroken(**given)) == []
+
+
+@pytest.mark.parametrize(("step", "goes_on_from"), [(4, "epoch-0002-step-0001"), (5, "epoch-0002-step-0002")])
+def test_a_kill_between_the_batches_of_a_step_falls_back_to_the_last_complete_one(
+    imgs: Path, tmp_path: Path, unbroken: Unbroken, monkeypatch: pytest.MonkeyPatch, step: int, goes_on_from: str
+) -> None:
+    """Killed in the middle of a step of two batches, with a checkpoint after every step."""
+    given: dict[str, Any] = {"batch_size": 2, "accumulate": 2, "ema": 0.9, "save_every": "1steps"}
+    passes = iter(range(1000))
+    scores = loop.logits_of
+
+    def killed(output: Any) -> Tensor:
+        # Two passes a step, and in each epoch two more to validate: this is the second pass of the step after `step`.
+        if plan_training(output) and next(passes) == 2 * step + 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return scores(output)
+
+    def plan_training(output: Any) -> bool:
+        return bool(output.requires_grad)
+
+    def work() -> None:
+        monkeypatch.setattr(loop, "logits_of", killed)
+        zoo.finetune(**tiny(imgs, tmp_path, model=DEEP, **given))
+
+    assert Child(tmp_path / "child").start(work).wait().code == -signal.SIGKILL
+    heard = Listener()
+    zoo.resume(tmp_path / "run", reporter=heard)
+    assert f"going on from {goes_on_from}" in heard.notes
+    assert unlike(tmp_path / "run", unbroken(**given)) == []

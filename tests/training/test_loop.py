@@ -64,6 +64,47 @@ def test_a_step_is_that_of_plain_pytorch() -> None:
         assert torch.equal(mine, theirs)
 
 
+@pytest.mark.parametrize("sizes", [(4, 4, 4), (4, 4, 1), (3, 3)])
+def test_batches_that_are_added_up_are_one_batch_of_all_their_pictures(sizes: tuple[int, ...]) -> None:
+    """The last one may be smaller, and weighs as many pictures as it has."""
+    many = batches(3)
+    parts = [(pictures[:size], labels[:size]) for (pictures, labels), size in zip(many, sizes, strict=False)]
+    whole = [(torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]))]
+    one, other = model_of(), model_of()
+    trainer, tallies = trainer_of(one, smoothing=0.1), [Tally(["ant", "bee"]), Tally(["ant", "bee"])]
+    trainer.accumulate = len(sizes)
+    (loss,) = loop.train_steps(trainer, parts, tallies[0], step=0, stage_step=0)
+    (expected,) = loop.train_steps(trainer_of(other, smoothing=0.1), whole, tallies[1], step=0, stage_step=0)
+    assert loss == pytest.approx(expected, rel=1e-6)
+    assert tallies[0].count == tallies[1].count == sum(sizes)
+    assert tallies[0].metrics().loss == pytest.approx(tallies[1].metrics().loss, rel=1e-6)
+    assert not torch.equal(one[2].weight, model_of()[2].weight)
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_a_step_is_so_many_batches_and_the_last_one_of_an_epoch_what_is_left() -> None:
+    asked: list[int] = []
+    trainer = trainer_of(model_of(), schedule=lambda step: asked.append(step) or 1.0)  # type: ignore[func-returns-value]
+    trainer.accumulate = 2
+    assert len([*loop.train_steps(trainer, batches(5), Tally(["ant", "bee"]), step=0, stage_step=3)]) == 3
+    assert asked == [3, 4, 5]
+
+
+def test_a_failure_within_a_step_of_several_batches_leaves_all_as_it_was_before_the_step() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    given = batches(3)
+    given[2][0][0, 0] = float("nan")
+    trainer, tally = trainer_of(model), Tally(["ant", "bee"])
+    trainer.accumulate = 3
+    with pytest.raises(NumericsError):
+        list(loop.train_steps(trainer, given, tally, step=0, stage_step=0))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert tally.count == 0
+
+
 @pytest.mark.parametrize(("limit", "cut"), [(1e-3, True), (1e3, False)])
 def test_long_gradients_are_cut_to_the_norm_that_is_given(limit: float, cut: bool) -> None:
     model, plain = model_of(), model_of()

@@ -120,9 +120,12 @@ def finetune(
         int | None, option("--epochs", help="How often the data is seen.", panel=TRAINING, metavar="N")
     ] = None,
     batch_size: Annotated[
-        int | None, option("-b", "--batch-size", help="Pictures a step.", panel=TRAINING, metavar="N")
+        int | None, option("-b", "--batch-size", help="Pictures at a time.", panel=TRAINING, metavar="N")
     ] = None,
     lr: Annotated[float | None, option("--lr", help="The peak learning rate.", panel=TRAINING, metavar="RATE")] = None,
+    accumulate: Annotated[
+        int | None, option("--accumulate", help="Batches added up for a step.", panel=TRAINING, metavar="N")
+    ] = None,
     wd: Annotated[
         float | None, option("--wd", "--weight-decay", help="Weight decay.", panel=TRAINING, metavar="DECAY")
     ] = None,
@@ -140,6 +143,17 @@ def finetune(
     warmup_epochs: Annotated[
         float | None,
         option("--warmup-epochs", help="Epochs in which the rate rises.", panel=TRAINING, metavar="N"),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        option("--patience", help="Epochs without a better score that end a stage.", panel=TRAINING, metavar="N"),
+    ] = None,
+    clip_grad: Annotated[
+        float | None, option("--clip-grad", help="Norm to cut the gradients to.", panel=TRAINING, metavar="NORM")
+    ] = None,
+    ema: Annotated[
+        float | None,
+        option("--ema", help="Keep a moving average of the weights: 0.999.", panel=TRAINING, metavar="DECAY"),
     ] = None,
     augment: Annotated[
         Augment | None, option("--augment", help="How training pictures are varied.", panel=TRAINING)
@@ -227,10 +241,14 @@ def finetune(
         "epochs": epochs,
         "batch-size": batch_size,
         "lr": lr,
+        "accumulate": accumulate,
         "wd": wd,
         "opt": opt,
         "sched": sched,
         "warmup-epochs": warmup_epochs,
+        "patience": patience,
+        "clip-grad": clip_grad,
+        "ema": ema,
         "augment": augment,
         "img-size": img_size,
         "channels": channels,

@@ -204,9 +204,10 @@ class Loader:
         self.batches.start(epoch, skip)
         yield from self._loader
 
-    def paths(self, epoch: int, step: int) -> list[Path]:
-        """The files of one batch of an epoch."""
-        return [self.pictures[index].path for index in self.batches.indices(epoch, step)]
+    def paths(self, epoch: int, first: int, count: int = 1) -> list[Path]:
+        """The files of so many batches of an epoch."""
+        batches = range(first, min(first + count, len(self)))
+        return [self.pictures[index].path for batch in batches for index in self.batches.indices(epoch, batch)]
 
 
 def _start_worker(_: int) -> None:

@@ -67,7 +67,7 @@ def _explained(plan: Plan) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(
             f"{plan.device} has too little memory for steps of {plan.recipe.batch_size} pictures.",
-            "try a smaller --batch-size or --img-size, or freeze more",
+            "try a smaller --batch-size (--accumulate keeps the step as large) or --img-size, or freeze more",
         ) from error
     except OSError as error:
         raise DataError(f"a picture cannot be read any more: {str(error).splitlines()[-1]}.") from error

@@ -43,13 +43,13 @@ class Journal:
         row = at.rows[-1]
         logs.write_metrics(self.plan.folder, at.rows)
         self.log("epoch", **row, classes=[vars(each) for each in figures.classes])
-        self.reporter.epoch({**row, "epochs": self.plan.recipe.epochs}, better)
+        self.reporter.epoch({**row, "epochs": at.epochs_in_all(self.plan.recipe)}, better)
 
     def wants_epoch(self, at: Position, better: bool) -> bool:
         """Whether a checkpoint is due at the end of an epoch."""
         # The step that ends an epoch is saved here, with the figures of its validation.
         due = self._due(at) or time.monotonic() - self.last_saved >= CADENCE
-        return better or due or at.epoch == self.plan.recipe.epochs or self.saver.is_regular(at.epoch)
+        return better or due or at.is_at_the_end(self.plan.recipe) or self.saver.is_regular(at.epoch)
 
     def wants_step(self, at: Position, *, last: bool) -> bool:
         """Whether a checkpoint is due after a step; the `last` one of an epoch is followed by validation."""

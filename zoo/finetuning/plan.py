@@ -1,5 +1,6 @@
 """The two ends of a run as values: the plan before its first step, and the run when it is finished."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,7 +53,7 @@ class Plan:
     @property
     def steps(self) -> int:
         """Optimizer steps in an epoch."""
-        return len(self.loader(train=True))
+        return math.ceil(len(self.loader(train=True)) / self.recipe.accumulate)
 
     @cached_property
     def fingerprint(self) -> str:

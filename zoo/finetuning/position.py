@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo import recipe as recipes
 from zoo.errors import CheckpointError, UsageError
+from zoo.recipe import Recipe, Stage
 
 
 @dataclass
@@ -27,6 +28,10 @@ class Position:
     """The accuracy of the checkpoint that carries this."""
     best_score: float | None = None
     best_epoch: int | None = None
+    stage_score: float | None = None
+    """The best score of the stage."""
+    waited: int = 0
+    """Epochs of the stage since then."""
     seconds: float = 0.0
     since: int = 0
     """The step from which on the run has had its present settings."""
@@ -42,6 +47,27 @@ class Position:
         """The position as plain values."""
         return dict(vars(self))
 
+    def stage_is_over(self, stage: Stage) -> bool:
+        """Whether all epochs of the stage at hand are done, or its patience is at an end."""
+        return self.stage_epoch >= stage.epochs or self.is_out_of_patience(stage)
+
+    def is_out_of_patience(self, stage: Stage) -> bool:
+        """Whether the stage at hand had no better score for so many epochs as it waits for one."""
+        return 0 < stage.patience <= self.waited
+
+    def is_at_the_end(self, recipe: Recipe) -> bool:
+        """Whether a run of this recipe has nothing left to do."""
+        last = self.stage == len(recipe.stages) - 1 and self.step_in_epoch == 0
+        return self.epoch >= recipe.epochs or (last and self.stage_is_over(recipe.stages[-1]))
+
+    def epochs_in_all(self, recipe: Recipe) -> int:
+        """The epochs of the run as far as can be known now: stages that are over have those that they had."""
+        return self.epoch - self.stage_epoch + sum(stage.epochs for stage in recipe.stages[self.stage :])
+
+    def begin_stage(self, number: int) -> None:
+        """Stand at the beginning of a stage."""
+        self.stage, self.stage_epoch, self.stage_score, self.waited = number, 0, None, 0
+
 
 @dataclass(frozen=True)
 class Told:
@@ -52,8 +78,8 @@ class Told:
     """The fingerprint of its pictures."""
 
 
-COUNTS = ("stage", "epoch", "step", "stage_epoch", "step_in_epoch", "since")
-NUMBERS = ("score", "best_score", "seconds")
+COUNTS = ("stage", "epoch", "step", "stage_epoch", "step_in_epoch", "since", "waited")
+NUMBERS = ("score", "best_score", "stage_score", "seconds")
 
 
 def position_of(training: Mapping[str, Any], checkpoint: Path) -> Position:

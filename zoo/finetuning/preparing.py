@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
@@ -22,6 +22,7 @@ from zoo.recipe import Recipe, Stage, most_kept
 from zoo.registry import ModelSpec, set_spec, spec_of, unwrapped
 from zoo.sources.bases import base_of, weights_text
 from zoo.sources.loading import load
+from zoo.training.averaging import moving
 from zoo.training.devices import default_workers, pick
 from zoo.training.optimizers import Group, groups_of, matrices_of, state_bytes
 from zoo.units import megabytes
@@ -132,9 +133,19 @@ def checkpoint_size(model: nn.Module, recipe: Recipe, order: RunningOrder) -> in
     for stage in recipe.stages:
         apply_stage(model, stage, order)
         state = state_bytes(model, opt=recipe.opt, momentum=recipe.momentum, head=head_paths(model))
+        if recipe.ema > 0:
+            state += sum(each.numel() * each.element_size() for each in _moving(model))
         sizes.append(expected_size(model, delta=recipe.save == "delta") + state)
     whole = 2 if recipe.save == "full" else 0
     return max(sizes) + whole * expected_size(model)
+
+
+def _moving(model: nn.Module) -> list[Tensor]:
+    """What training changes, of which a moving average is kept besides."""
+    was_training = model.training
+    found = moving(model.train())
+    model.train(was_training)
+    return [*found.values()]
 
 
 def adjust(model: nn.Module, recipe: Recipe) -> None:

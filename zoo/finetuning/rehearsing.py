@@ -72,8 +72,8 @@ def rehearse(plan: Plan) -> Estimate:
                 buffer.copy_(before[name])
             steps += stage.epochs * plan.steps
             validation = len(plan.loader(train=False))
-            seconds += stage.epochs * (plan.steps * max(reading, step_seconds) + validation * max(reading, forward))
-            step_seconds = max(reading, step_seconds)
+            seconds += stage.epochs * (len(loader) * max(reading, step_seconds) + validation * max(reading, forward))
+            step_seconds = max(reading, step_seconds) * min(plan.recipe.accumulate, len(loader))
     return Estimate(
         loss=loss,
         steps=steps,

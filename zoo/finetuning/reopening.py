@@ -22,7 +22,7 @@ from zoo.finetuning.position import Position, Told
 from zoo.finetuning.preparing import adjust, check_pictures, check_space, checkpoint_size, observed, tables_of
 from zoo.finetuning.reporting import Reporter
 from zoo.names import listed
-from zoo.recipe import Recipe, most_kept
+from zoo.recipe import Recipe, Stage, most_kept
 from zoo.registry import set_spec, spec_of
 from zoo.sources.checkpoints import load_checkpoint
 from zoo.sources.loading import base_again
@@ -123,18 +123,26 @@ def fit_position(position: Position, told: Told, plan: Plan) -> None:
     if position.stage >= len(stages):
         raise CheckpointError(f"the checkpoint is of stage {position.stage + 1}, and the run has {len(stages)}.")
     done = position.stage_epoch + (position.step_in_epoch > 0)
-    earlier = sum(stage.epochs for stage in stages[: position.stage])
-    if done > stages[position.stage].epochs or earlier != position.epoch - position.stage_epoch:
+    if done > stages[position.stage].epochs or not _fits(stages[: position.stage], position):
         raise UsageError(
             f"the stages have fewer or more epochs than are done: the run is in epoch {done} of its"
             f" stage {position.stage + 1}, after {position.epoch - position.stage_epoch} of the stages before.",
             f"leave these as they were in {plan.folder / RECIPE}",
         )
-    size = told.recipe.get("batch-size", plan.recipe.batch_size)
-    if size != plan.recipe.batch_size:
-        position.step_in_epoch = min(plan.steps, position.step_in_epoch * size // plan.recipe.batch_size)
+    now = plan.recipe.batch_size * plan.recipe.accumulate
+    size = told.recipe.get("batch-size", plan.recipe.batch_size) * told.recipe.get("accumulate", 1)
+    if size != now:
+        position.step_in_epoch = min(plan.steps, position.step_in_epoch * size // now)
     if position.step_in_epoch > plan.steps:
         raise CheckpointError(f"the checkpoint is of step {position.step_in_epoch}, an epoch has {plan.steps}.")
+
+
+def _fits(earlier: Sequence[Stage], position: Position) -> bool:
+    """Whether these stages can be what was done before the stage at hand; one with patience may have ended early."""
+    done = position.epoch - position.stage_epoch
+    most = sum(stage.epochs for stage in earlier)
+    least = sum(1 if stage.patience else stage.epochs for stage in earlier)
+    return least <= done <= most
 
 
 def _data_changes(listing: Mapping[str, Any], root: Path, where: str, *, thorough: bool) -> Changes:

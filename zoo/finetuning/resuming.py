@@ -25,6 +25,7 @@ from zoo.names import near_folders
 from zoo.recipe import Recipe, kept
 from zoo.training.devices import machine, threads
 from zoo.training.loop import random_state_kept
+from zoo.units import some
 
 
 def resume(
@@ -105,7 +106,10 @@ def go_on(
                 longer = False
             if base is not None:
                 recipe, before = _with_base(recipe, before, base)
-            finished = position.epoch >= recipe.epochs
+            if longer or _has_more(recipe, told(state, newest)):
+                # More epochs were given to a run whose patience was at an end: it waits for a better score anew.
+                position.waited = 0
+            finished = position.is_at_the_end(recipe)
             found = None if finished else difference(folder, recipe, before, allow)
             if verify:
                 with random_state_kept():
@@ -158,7 +162,10 @@ def _already_finished(folder: Path, position: Position, recipe: Recipe, reporter
     if not (folder / SUMMARY).is_file():
         # The process ended between its last checkpoint and its last words.
         summarize(finished)
-    reporter.note(f"the run is finished: {position.epoch} of {recipe.epochs} epochs are done; --epochs N gives it more")
+    done = f"{position.epoch} of {recipe.epochs} epochs are done"
+    if position.epoch < recipe.epochs:
+        done = f"no better score for {some(position.waited, 'epoch')}, {position.epoch} of {recipe.epochs} are done"
+    reporter.note(f"the run is finished: {done}; --epochs N gives it more")
     reporter.finished(finished)
     return finished
 
@@ -197,6 +204,12 @@ def _extended(recipe: Recipe, before: Told, epochs: int, position: Position) -> 
         given = epochs - sum(stage["epochs"] for stage in earlier)
         before = dataclasses.replace(before, recipe={**before.recipe, "stages": [*earlier, {**final, "epochs": given}]})
     return longer, before, epochs != recipe.epochs
+
+
+def _has_more(recipe: Recipe, before: Told) -> bool:
+    """Whether the run has more epochs than when its checkpoint was saved, given by a process that was then killed."""
+    known = before.recipe.get("stages", [])
+    return bool(known) and recipe.epochs > sum(stage["epochs"] for stage in known)
 
 
 def _with_base(recipe: Recipe, before: Told, base: Path) -> tuple[Recipe, Told]:

@@ -1,12 +1,13 @@
 """A run: its stages one after the other, what is saved on the way, and how it stops."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo import freezing
@@ -25,9 +26,11 @@ from zoo.recipe import Stage, to_values
 from zoo.sources.checkpoints import snapshot_of
 from zoo.tracking import logs
 from zoo.training import loop
+from zoo.training.averaging import Average
 from zoo.training.devices import machine
 from zoo.training.optimizers import optimizer_of, schedule_of
 from zoo.training.tasks import AnyMetrics, AnyTally
+from zoo.units import some
 
 
 class Runner:
@@ -59,11 +62,11 @@ class Runner:
         with self.stop.listening():
             try:
                 for number in range(self.at.stage, len(plan.recipe.stages)):
-                    self.at.stage = number
+                    if number != self.at.stage:
+                        self.at.begin_stage(number)
                     trainer = self._start_stage(plan.recipe.stages[number])
                     with self._rescuing(trainer):
                         self._run_stage(trainer, plan.recipe.stages[number], train, val)
-                    self.at.stage_epoch = 0
                 self.journal.wait()
             except BaseException:
                 # After a second Ctrl-C a checkpoint may still be on its way; nothing goes on behind the caller's back.
@@ -90,6 +93,9 @@ class Runner:
             head=head_paths(plan.model),
         )
         scaler = plan.device.scaler()
+        plan.model.train()
+        # It begins with what the checkpoint says the average was, before the weights themselves come back.
+        average = Average(plan.model, recipe.ema) if recipe.ema > 0 else None
         if self.state is not None:
             self._restore(optimizer, scaler)
         steps = plan.steps * stage.epochs
@@ -106,6 +112,8 @@ class Runner:
             recipe.label_smoothing,
             recipe.seed,
             clip_grad=recipe.clip_grad,
+            accumulate=recipe.accumulate,
+            average=average,
         )
 
     def _restore(self, optimizer: Optimizer, scaler: torch.amp.GradScaler | None) -> None:
@@ -116,6 +124,7 @@ class Runner:
                 restore_optimizer(optimizer, self.plan.model, self.state["optimizer"], exactly=exactly)
             if scaler and self.state["scaler"]:
                 scaler.load_state_dict(self.state["scaler"])
+            _put_back(self.plan.model, self.state.get("raw") or {})
         # Anybody may have written the state, and wrong ones fail in the ways of each optimizer.
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             raise CheckpointError(f"the checkpoint's optimizer state cannot be put back: {error!r:.120}.") from error
@@ -124,7 +133,7 @@ class Runner:
 
     def _run_stage(self, trainer: loop.Trainer, stage: Stage, train: Loader, val: Loader) -> None:
         at = self.at
-        while at.stage_epoch < stage.epochs:
+        while not at.stage_is_over(stage):
             began = time.monotonic()
             trained = self._train_epoch(trainer, train)
             validated = self._validate(trainer, val, trained)
@@ -132,6 +141,9 @@ class Runner:
             at.stage_epoch += 1
             at.step_in_epoch, at.tally = 0, None
             self._end_epoch(trainer, trained.metrics(), validated, time.monotonic() - began)
+        if trainer.average is not None:
+            # What a stage gives is its average, and the next one begins with that.
+            trainer.average.exchange()
 
     def _train_epoch(self, trainer: loop.Trainer, train: Loader) -> AnyTally:
         at, plan = self.at, self.plan
@@ -143,13 +155,14 @@ class Runner:
                 raise CheckpointError(f"the figures of the epoch at hand cannot be used: {error!r:.99}.") from error
         steps = loop.train_steps(
             trainer,
-            train.epoch(at.epoch, at.step_in_epoch),
+            train.epoch(at.epoch, at.step_in_epoch * plan.recipe.accumulate),
             tally,
             step=at.step,
-            stage_step=at.stage_epoch * len(train) + at.step_in_epoch,
+            stage_step=at.stage_epoch * plan.steps + at.step_in_epoch,
         )
-        label = f"epoch {at.epoch + 1}/{plan.recipe.epochs}"
-        with self.reporter.progress(label, len(train) - at.step_in_epoch) as advance:
+        label = f"epoch {at.epoch + 1}/{at.epochs_in_all(plan.recipe)}"
+        in_epoch = plan.steps
+        with self.reporter.progress(label, in_epoch - at.step_in_epoch) as advance:
             for loss in self._watched(steps, train):
                 at.step += 1
                 at.step_in_epoch += 1
@@ -158,7 +171,7 @@ class Runner:
                 with self._naming_pictures(train, replace(at, step=at.step - 1, step_in_epoch=at.step_in_epoch - 1)):
                     if self.stop:
                         self._stop(trainer)
-                    if self.journal.wants_step(at, last=at.step_in_epoch == len(train)):
+                    if self.journal.wants_step(at, last=at.step_in_epoch == in_epoch):
                         self._save(trainer, {})
         return tally
 
@@ -173,7 +186,9 @@ class Runner:
         try:
             yield
         except NumericsError as error:
-            where = self.journal.numerics(at, error.message, train.paths(at.epoch, at.step_in_epoch))
+            count = self.plan.recipe.accumulate
+            pictures = train.paths(at.epoch, at.step_in_epoch * count, count)
+            where = self.journal.numerics(at, error.message, pictures)
             raise NumericsError(error.message, *error.hints, f"the pictures of that step: {where}") from error
 
     def _validate(self, trainer: loop.Trainer, val: Loader, trained: AnyTally) -> AnyMetrics:
@@ -185,7 +200,9 @@ class Runner:
                 advance("")
                 return not self.stop
 
-            if not loop.evaluate(trainer.model, val.epoch(0), objective, figures, self.plan.device, seen):
+            with trainer.averaged():
+                whole = loop.evaluate(trainer.model, val.epoch(0), objective, figures, self.plan.device, seen)
+            if not whole:
                 self._stop(trainer)
         metrics = figures.metrics()
         # A step can spoil the weights without a loss that shows it; the validation after it does.
@@ -199,6 +216,8 @@ class Runner:
         if better:
             at.best_score, at.best_epoch = validated.score, at.epoch
         at.score = validated.score
+        improved = at.stage_score is None or at.score > at.stage_score
+        at.stage_score, at.waited = (at.score, 0) if improved else (at.stage_score, at.waited + 1)
         rate = max(group["lr"] for group in trainer.optimizer.param_groups)
         figures = {"epoch": at.epoch, "stage": at.stage + 1, "step": at.step, "lr": rate}
         objective = self.plan.objective
@@ -211,11 +230,22 @@ class Runner:
             }
         )
         self.journal.epoch(at, validated, better)
-        last = at.epoch == self.plan.recipe.epochs
-        if self.stop and not last:
+        self._tell_patience()
+        if self.stop and not at.is_at_the_end(self.plan.recipe):
             self._stop(trainer)
         if self.journal.wants_epoch(at, better):
             self._save(trainer, self._figures())
+
+    def _tell_patience(self) -> None:
+        """Say that a stage ends before its last epoch, and what comes then."""
+        at, stages = self.at, self.plan.recipe.stages
+        stage = stages[at.stage]
+        if not at.is_out_of_patience(stage) or at.stage_epoch >= stage.epochs:
+            return
+        left = len(stages) - at.stage - 1
+        then = f"stage {at.stage + 2} begins" if left else "the run ends"
+        self.reporter.note(f"no better score for {some(at.waited, 'epoch')}, so {then}")
+        self.journal.log("out of patience", stage=at.stage + 1, epoch=at.epoch, waited=at.waited)
 
     def _stop(self, trainer: loop.Trainer) -> None:
         """Save where the run stands, and end it."""
@@ -239,25 +269,24 @@ class Runner:
     def _snapshot(self, trainer: loop.Trainer, metrics: dict[str, float]) -> Snapshot:
         plan = self.plan
         self.at.seconds = time.monotonic() - self.started
-        snapshot = snapshot_of(
-            plan.model,
-            optimizer=trainer.optimizer,
-            scaler=trainer.scaler,
-            epoch=self.at.epoch,
-            metrics=metrics,
-            progress=self.at.to_values(),
-            machine=machine(plan.device, plan.spec.source),
-            settings={"recipe": to_values(plan.recipe), "data": plan.fingerprint},
-            whole=plan.recipe.save == "full",
-            base=plan.base,
-        )
-        frozen = set(freezing.frozen_parameters(plan.model))
-        spoiled = [
-            name for name, tensor in snapshot.state.items() if name not in frozen and not tensor.isfinite().all()
-        ]
-        if spoiled:
-            largest = float(snapshot.state[spoiled[0]].abs().max())
-            loop.require_finite(trainer, largest, f"{spoiled[0]} holds", self.at.step - 1)
+        with trainer.averaged() as raw:
+            snapshot = snapshot_of(
+                plan.model,
+                optimizer=trainer.optimizer,
+                scaler=trainer.scaler,
+                epoch=self.at.epoch,
+                metrics=metrics,
+                progress=self.at.to_values(),
+                machine=machine(plan.device, plan.spec.source),
+                settings={"recipe": to_values(plan.recipe), "data": plan.fingerprint},
+                raw=raw,
+                whole=plan.recipe.save == "full",
+                base=plan.base,
+            )
+            frozen = set(freezing.frozen_parameters(plan.model))
+            for name, tensor in (*snapshot.state.items(), *raw.items()):
+                if name not in frozen and not tensor.isfinite().all():
+                    loop.require_finite(trainer, float(tensor.abs().max()), f"{name} holds", self.at.step - 1)
         return snapshot
 
     @contextmanager
@@ -292,3 +321,13 @@ class Runner:
     def _figures(self) -> dict[str, float]:
         """The validation figures of a checkpoint at the end of an epoch."""
         return self.latest.named() if self.latest and not self.at.step_in_epoch else {}
+
+
+def _put_back(model: nn.Module, raw: Mapping[str, Tensor]) -> None:
+    """Give a model the weights that it trained with, where a checkpoint has their average in their place."""
+    live = model.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, tensor in raw.items():
+            if live[name].shape != tensor.shape:
+                raise ValueError(f"{name} has the shape {tuple(tensor.shape)}")
+            live[name].copy_(tensor)

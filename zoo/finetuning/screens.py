@@ -7,8 +7,9 @@ from zoo import files
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.rehearsing import Estimate
 from zoo.finetuning.table import Row
+from zoo.recipe import Recipe
 from zoo.training.tasks import AnyMetrics
-from zoo.units import count, duration, megabytes
+from zoo.units import count, duration, megabytes, some
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,39 @@ def plan_sections(plan: Plan) -> list[Section]:
         stage = recipe.stages[number]
         sections.append("")
         if len(plan.tables) > 1:
-            sections.append(f"stage {number + 1} of {len(plan.tables)} · {stage.epochs} epochs · freeze {stage.freeze}")
+            sections.append(
+                f"stage {number + 1} of {len(plan.tables)} · {some(stage.epochs, 'epoch')} · freeze {stage.freeze}"
+            )
         sections += _blocks(rows)
-    stages = f"{len(recipe.stages)} stage{'s' if len(recipe.stages) > 1 else ''}"
+    stages = some(len(recipe.stages), "stage")
     free = files.free_space(plan.folder)
     return [
         *sections,
         "",
-        f"recipe {recipe.name} · {stages} · {recipe.epochs} epochs × {plan.steps} steps of {recipe.batch_size}"
-        f" · {recipe.opt}, {recipe.stages[0].sched} · augment {recipe.augment} · {plan.device}",
+        f"recipe {recipe.name} · {stages} · {some(recipe.epochs, 'epoch')} × {some(plan.steps, 'step')}"
+        f" of {_step(recipe)} · {', '.join(_knobs(recipe))} · augment {recipe.augment} · {plan.device}",
         f"→ {plan.folder} (each checkpoint {megabytes(plan.checkpoint_bytes)}, kept: {recipe.keep},"
         f" {megabytes(free)} free)",
         "",
     ]
+
+
+def _step(recipe: Recipe) -> str:
+    """How many pictures a step has."""
+    size, times = recipe.batch_size, recipe.accumulate
+    return str(size) if times == 1 else f"{times} × {size} = {size * times:,}"
+
+
+def _knobs(recipe: Recipe) -> list[str]:
+    """How the weights are moved, as far as it is out of the ordinary."""
+    first = recipe.stages[0]
+    knobs = {
+        "clip-grad": recipe.clip_grad,
+        "EMA": recipe.ema,
+        "erasing": recipe.erasing,
+        "patience": first.patience,
+    }
+    return [recipe.opt, first.sched, *(f"{name} {value:g}" for name, value in knobs.items() if value)]
 
 
 WORDS: Mapping[str, str] = {
@@ -127,7 +148,7 @@ def estimate_sections(estimate: Estimate) -> list[Section]:
     peak = f" · peak memory {megabytes(estimate.peak)}" if estimate.peak else ""
     return [
         f"one batch ran: loss {estimate.loss:.3f} · {estimate.step_seconds:.2f} s a step{peak}",
-        f"a run takes {estimate.steps:,} steps, about {duration(estimate.seconds)}",
+        f"a run takes {some(estimate.steps, 'step')}, about {duration(estimate.seconds)}",
         f"its checkpoints take {megabytes(estimate.disk_bytes)} of {megabytes(estimate.free_bytes)} free;"
         " nothing was written",
     ]

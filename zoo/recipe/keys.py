@@ -25,6 +25,7 @@ class Key:
     minimum: float | None = None
     above: float | None = None
     maximum: float | None = None
+    below: float | None = None
 
     def mistake(self, value: Any) -> str | None:
         """What is wrong with a value, in words that follow 'KEY is VALUE'."""
@@ -48,6 +49,8 @@ class Key:
             return f"it must be above {self.above:g}"
         if self.maximum is not None and value > self.maximum:
             return f"it must be {self.maximum:g} or less"
+        if self.below is not None and value >= self.below:
+            return f"it must be below {self.below:g}"
         return None
 
 
@@ -68,6 +71,7 @@ STAGE_KEYS: Mapping[str, Key] = {
     "sched": Key(str, "how the learning rate goes on after the warm-up", choices=get_args(Sched)),
     "warmup-epochs": Key(float, "epochs, or a part of one, in which the learning rate rises", minimum=0),
     "step-every": Key(int, "with sched step: epochs from one drop of the learning rate to the next", minimum=1),
+    "patience": Key(int, "epochs without a better score after which the stage ends, 0 for never", minimum=0),
     "gamma": Key(float, "with sched step: what each drop leaves of the learning rate", above=0, maximum=1),
 }
 RECIPE_KEYS: Mapping[str, Key] = {
@@ -79,7 +83,9 @@ RECIPE_KEYS: Mapping[str, Key] = {
     "momentum": Key(float, "the momentum of sgd, rmsprop and muon", minimum=0, maximum=1),
     "nesterov": Key(bool, "whether sgd looks ahead along its momentum"),
     "clip-grad": Key(float, "the norm to which all gradients together are cut, 0 for none", minimum=0),
-    "batch-size": Key(int, "pictures a step", minimum=1),
+    "batch-size": Key(int, "pictures at a time", minimum=1),
+    "accumulate": Key(int, "batches whose gradients are added up for a step", minimum=1),
+    "ema": Key(float, "the decay of a moving average of the weights, 0 for none", minimum=0, below=1),
     "label-smoothing": Key(float, "share of the target given to all classes", minimum=0, maximum=1),
     "dropout": Key(float, "what every dropout layer of the model is set to", minimum=0, maximum=1),
     "augment": Key(str, "how training pictures are varied", choices=get_args(Augment)),

@@ -20,6 +20,7 @@ class Stage:
     warmup_epochs: float = 0.0
     step_every: int | None = None
     gamma: float | None = None
+    patience: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Recipe:
     nesterov: bool = False
     clip_grad: float = 0.0
     batch_size: int = 32
+    accumulate: int = 1
+    ema: float = 0.0
     label_smoothing: float = 0.0
     dropout: float | None = None
     augment: Augment = "light"

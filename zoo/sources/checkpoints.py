@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo import files, freezing
@@ -79,13 +79,15 @@ def snapshot_of(
     progress: Mapping[str, Any] | None = None,
     machine: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    raw: Mapping[str, Tensor] | None = None,
     whole: bool = False,
     base: Base | None = None,
 ) -> Snapshot:
     """What a checkpoint of a model will hold, which may be written while the training goes on.
 
     `progress` is what else belongs to the position, `machine` what it was computed on, `settings` what the run
-    was told, all in plain values. Frozen parameters are not copied: the snapshot must be written before
+    was told, all in plain values. `raw` are the tensors that are trained on, where the model has their average in
+    their place. Frozen parameters are not copied: the snapshot must be written before
     anything unfreezes them.
 
     Raises CheckpointError for a state that cannot be kept.
@@ -100,6 +102,7 @@ def snapshot_of(
         "optimizer": optimizer_state(optimizer, model) if optimizer else None,
         "scheduler": scheduler.state_dict() if scheduler else None,
         "scaler": scaler.state_dict() if scaler else None,
+        "raw": dict(raw) if raw else None,
         "progress": dict(progress or {}),
         "machine": dict(machine or {}),
         "settings": dict(settings or {}),

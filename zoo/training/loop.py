@@ -1,9 +1,11 @@
 """The training loop: one epoch of training, one pass of evaluation, in plain PyTorch."""
 
+import contextlib
+import itertools
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.optim import Optimizer
 
 from zoo.errors import NumericsError
 from zoo.seeding import derive
+from zoo.training.averaging import Average
 from zoo.training.devices import Device
 from zoo.training.optimizers import set_rates
 from zoo.training.tasks import AnyTally, Objective
@@ -35,14 +38,22 @@ class Trainer:
     seed: int
     clip_grad: float = 0.0
     """The norm to which all gradients together are cut; 0 leaves them as they are."""
+    accumulate: int = 1
+    """How many batches are added up for a step."""
+    average: Average | None = None
+    """The moving average of the weights, where validation and checkpoints use one."""
     intact: bool = True
     """Whether weights and optimizer are those of the last complete step; not while the optimizer steps."""
+
+    def averaged(self) -> AbstractContextManager[Mapping[str, Tensor]]:
+        """The average in the model for the body, which gets the model's own tensors; nothing where there is none."""
+        return contextlib.nullcontext({}) if self.average is None else self.average.applied()
 
 
 def train_steps(
     trainer: Trainer, batches: Iterable[Batch], tally: AnyTally, *, step: int, stage_step: int
 ) -> Iterator[float]:
-    """Train on the batches, one optimizer step each, and yield the loss of every step that is complete.
+    """Train on the batches, an optimizer step each or each few, and yield the loss of every step that is complete.
 
     `step` counts in the run and seeds what is random in the model, `stage_step` counts in the stage and
     sets the learning rate. A step that fails before the optimizer leaves the model as it was before it.
@@ -53,18 +64,13 @@ def train_steps(
     statistics = _Statistics(trainer.model)
     trained = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
     require_finite(trainer, _largest(trained), "before it a weight is", step)
-    for done, (pictures, labels) in enumerate(to_device(batches, trainer.device)):
+    for done, group in enumerate(_groups(batches, trainer.accumulate)):
         seed_everything(derive(trainer.seed, "step", step + done))
         set_rates(trainer.optimizer, trainer.schedule(stage_step + done))
         statistics.keep()
+        trainer.optimizer.zero_grad(set_to_none=True)
         try:
-            with trainer.device.autocast():
-                logits = logits_of(trainer.model(pictures))
-                loss = trainer.objective.loss(logits, labels, trainer.label_smoothing)
-            value = loss.item()
-            require_finite(trainer, value, "the loss is", step + done)
-            trainer.optimizer.zero_grad(set_to_none=True)
-            (trainer.scaler.scale(loss) if trainer.scaler else loss).backward()
+            passes = [*_passes(trainer, group, step + done)]
             _check_gradients(trainer, trained, step + done)
         except BaseException:
             statistics.restore()
@@ -76,9 +82,46 @@ def train_steps(
         else:
             trainer.optimizer.step()
         require_finite(trainer, _largest(trained), "after it a weight is", step + done)
-        tally.add(logits, labels, value)
+        if trainer.average is not None:
+            trainer.average.update(stage_step + done)
+        for each in passes:
+            tally.add(each.logits, each.labels, each.loss)
         trainer.intact = True
-        yield value
+        yield sum(each.loss * each.share for each in passes)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What a batch gave: its scores, its mean loss, and its share of the pictures of its step."""
+
+    logits: Tensor
+    labels: Tensor
+    loss: float
+    share: float
+
+
+def _passes(trainer: Trainer, group: Sequence[Batch], step: int) -> Iterator[_Pass]:
+    """Forward and backward through the batches of a step; each weighs as many pictures as it has.
+
+    So the gradients add up to those of one batch of all pictures, but for the statistics of batch norms.
+    """
+    total = sum(len(labels) for _, labels in group)
+    for pictures, labels in to_device(group, trainer.device):
+        with trainer.device.autocast():
+            logits = logits_of(trainer.model(pictures))
+            loss = trainer.objective.loss(logits, labels, trainer.label_smoothing)
+        value, share = loss.item(), len(labels) / total
+        require_finite(trainer, value, "the loss is", step)
+        part = loss if len(group) == 1 else loss * share
+        (trainer.scaler.scale(part) if trainer.scaler else part).backward()
+        yield _Pass(logits.detach(), labels, value, share)
+
+
+def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """So many batches at a time, the last of what is left."""
+    rest = iter(batches)
+    while group := [*itertools.islice(rest, size)]:
+        yield group
 
 
 def _check_gradients(trainer: Trainer, trained: Sequence[Tensor], step: int) -> None:
