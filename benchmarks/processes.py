@@ -20,6 +20,8 @@ class Measured:
     peak: int
     """The most memory it held, in bytes (Linux)."""
     out: str
+    cpu: float = 0.0
+    """Processor time of it and the processes that it started, in seconds."""
 
 
 def measure(command: list[str], cwd: Path | None = None) -> Measured:
@@ -32,7 +34,7 @@ def measure(command: list[str], cwd: Path | None = None) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return Measured(time.monotonic() - began, usage.ru_maxrss * 1024, out)
+    return Measured(time.monotonic() - began, usage.ru_maxrss * 1024, out, usage.ru_utime + usage.ru_stime)
 
 
 def machine() -> str:

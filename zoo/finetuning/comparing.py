@@ -12,7 +12,7 @@ FREE = frozenset({"name", "summary", "data", "workers", "device", "amp", "save",
 FIXED = frozenset({"model", "task", "weights", "head", "mode", "classes", "channels", "stages"})
 """What a checkpoint is made of: with another one it is another run."""
 POLICY = frozenset({"freeze", "unfreeze"})
-OPTIMIZER = POLICY | {"opt", "lr", "backbone-lr", "wd", "momentum", "nesterov"}
+OPTIMIZER = POLICY | {"opt", "lr", "backbone-lr", "layer-decay", "wd", "momentum", "nesterov"}
 ALLOWABLE = tuple(key for key in (*RECIPE_KEYS, *STAGE_KEYS, "seed", "data") if key not in FREE - {"data"} | FIXED)
 
 

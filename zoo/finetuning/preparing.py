@@ -16,15 +16,16 @@ from zoo.errors import StorageError, UsageError
 from zoo.finetuning.folder import check_name, default_name, ended_early, next_free
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
+from zoo.finetuning.stages import apply_stage, check_policies, groups_for, head_paths
 from zoo.finetuning.table import Row, rows_of
 from zoo.freezing.order import RunningOrder
-from zoo.recipe import Recipe, Stage, most_kept
+from zoo.recipe import Recipe, most_kept
 from zoo.registry import ModelSpec, set_spec, spec_of, unwrapped
 from zoo.sources.bases import base_of, weights_text
 from zoo.sources.loading import load
 from zoo.training.averaging import moving
 from zoo.training.devices import default_workers, pick
-from zoo.training.optimizers import Group, groups_of, matrices_of, state_bytes
+from zoo.training.optimizers import matrices_of, state_bytes
 from zoo.units import megabytes
 
 
@@ -54,6 +55,8 @@ def prepare(
     require_mode(len(spec_of(built).preprocessing.mean))
     adjust(built, recipe)
     order = observed(built)
+    for each in check_policies(built, recipe, order):
+        reporter.note(each)
     tables = tables_of(built, recipe, order)
     _check_muon(built, recipe, order)
     size = checkpoint_size(built, recipe, order)
@@ -82,34 +85,12 @@ def prepare(
     )
 
 
-def apply_stage(model: nn.Module, stage: Stage, order: RunningOrder) -> freezing.Frozen:
-    """Freeze what a stage says."""
-    return freezing.freeze(model, stage.freeze, unfreeze=stage.unfreeze, order=order)
-
-
-def head_paths(model: nn.Module) -> tuple[str, ...]:
-    """What trains with the head's learning rate: the head, and what the weights did not have."""
-    spec = spec_of(model)
-    return (*spec.head_prefixes, *spec.fresh)
-
-
-def groups_for(model: nn.Module, recipe: Recipe, stage: Stage) -> list[Group]:
-    """The optimizer's groups for a stage whose policy is applied."""
-    return groups_of(
-        model,
-        head=head_paths(model),
-        lr=stage.lr,
-        backbone_lr=stage.backbone_lr,
-        wd=recipe.wd,
-    )
-
-
 def tables_of(model: nn.Module, recipe: Recipe, order: RunningOrder) -> list[list[Row]]:
     """For each stage, what it trains."""
     tables = []
     for stage in recipe.stages:
         apply_stage(model, stage, order)
-        tables.append(rows_of(model, groups_for(model, recipe, stage)))
+        tables.append(rows_of(model, groups_for(model, recipe, stage, order)))
     return tables
 
 

@@ -8,7 +8,7 @@ import torch
 
 from zoo import files
 from zoo.finetuning.plan import Plan
-from zoo.finetuning.preparing import apply_stage
+from zoo.finetuning.stages import apply_stage
 from zoo.recipe import most_kept
 from zoo.training.devices import peak_memory, synchronize
 from zoo.training.loop import logits_of, random_state_kept, to_device

@@ -19,8 +19,8 @@ from zoo.finetuning.comparing import OPTIMIZER, POLICY
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.position import Position
-from zoo.finetuning.preparing import apply_stage, groups_for, head_paths
 from zoo.finetuning.reporting import Reporter
+from zoo.finetuning.stages import apply_stage, groups_for, head_paths
 from zoo.finetuning.stopping import Stop
 from zoo.recipe import Stage, to_values
 from zoo.sources.checkpoints import snapshot_of
@@ -83,7 +83,7 @@ class Runner:
         else:
             frozen = self.state["frozen"]
             freezing.restore(plan.model, frozen["parameters"], frozen["held"])
-        groups = groups_for(plan.model, recipe, stage)
+        groups = groups_for(plan.model, recipe, stage, plan.order)
         optimizer = optimizer_of(
             plan.model,
             groups,

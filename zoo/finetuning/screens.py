@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from zoo import files
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.rehearsing import Estimate
+from zoo.finetuning.stages import policy_text
 from zoo.finetuning.table import Row
 from zoo.recipe import Recipe
 from zoo.training.tasks import AnyMetrics
@@ -41,9 +42,8 @@ def plan_sections(plan: Plan) -> list[Section]:
         stage = recipe.stages[number]
         sections.append("")
         if len(plan.tables) > 1:
-            sections.append(
-                f"stage {number + 1} of {len(plan.tables)} · {some(stage.epochs, 'epoch')} · freeze {stage.freeze}"
-            )
+            epochs = some(stage.epochs, "epoch")
+            sections.append(f"stage {number + 1} of {len(plan.tables)} · {epochs} · {policy_text(stage)}")
         sections += _blocks(rows)
     stages = some(len(recipe.stages), "stage")
     free = files.free_space(plan.folder)
@@ -183,7 +183,7 @@ def _blocks(rows: Sequence[Row]) -> list[Section]:
                 count(row.parameters),
                 "trained" if row.trained else "frozen",
                 row.norm,
-                f"{row.lr:g}" if row.lr is not None else "–",
+                f"{row.lr:.3g}" if row.lr is not None else "–",
                 row.note,
             )
             for row in rows

@@ -7,6 +7,7 @@ taken out, in the same words.
 from torch import nn
 
 from zoo.errors import UsageError
+from zoo.freezing.dividing import blocks_of
 from zoo.freezing.order import RunningOrder
 from zoo.freezing.words import ALLOWED, called, meant, where_to_look
 
@@ -38,6 +39,40 @@ def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningO
             "--freeze none says that on purpose",
         )
     return [name for name in names if name in frozen]
+
+
+def fitted(model: nn.Module, policy: str, unfreeze: str | None, order: RunningOrder) -> tuple[str, str | None]:
+    """A policy that is meant for any model, with counts of blocks cut to those of this one.
+
+    What would leave nothing frozen then becomes `none`. A policy that fits comes back as it was given.
+    """
+    cut = _cut(policy, model, order), unfreeze and _cut(unfreeze, model, order)
+    if cut == (policy, unfreeze):
+        taken = words(unfreeze or "")
+        if policy.strip() == "none" or not any(word.startswith(COUNTED) for word in taken):
+            return cut
+    frozen = _frozen_by(model, cut[0], order)
+    left = frozen.difference(*(taken_out(word, model, order) for word in words(cut[1] or "")))
+    return cut if left else ("none", None)
+
+
+COUNTED = ("first:", "last:")
+
+
+def _cut(text: str, model: nn.Module, order: RunningOrder) -> str:
+    """The text, but for counts that are larger than the number of blocks."""
+    given = words(text)
+    if not any(word.startswith(COUNTED) for word in given):
+        return text
+    most = len(blocks_of(model, order))
+    now = [_at_most(word, most) for word in given]
+    return text if now == given else ",".join(now)
+
+
+def _at_most(word: str, most: int) -> str:
+    kind, _, count = word.partition(":")
+    larger = word.startswith(COUNTED) and count.isdecimal() and int(count) > most
+    return f"{kind}:{most}" if larger and most else word
 
 
 def taken_out(word: str, model: nn.Module, order: RunningOrder) -> set[str]:

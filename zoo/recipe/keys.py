@@ -68,6 +68,7 @@ STAGE_KEYS: Mapping[str, Key] = {
     "epochs": Key(int, "how often the data is seen", minimum=1),
     "lr": Key(float, "the peak learning rate", above=0),
     "backbone-lr": Key(float, "the peak learning rate of the backbone, where it differs", above=0),
+    "layer-decay": Key(float, "what each block further from the head keeps of the learning rate", above=0, maximum=1),
     "sched": Key(str, "how the learning rate goes on after the warm-up", choices=get_args(Sched)),
     "warmup-epochs": Key(float, "epochs, or a part of one, in which the learning rate rises", minimum=0),
     "step-every": Key(int, "with sched step: epochs from one drop of the learning rate to the next", minimum=1),

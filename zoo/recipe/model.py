@@ -16,6 +16,7 @@ class Stage:
     epochs: int = 10
     lr: float = 1e-3
     backbone_lr: float | None = None
+    layer_decay: float | None = None
     sched: Sched = "cosine"
     warmup_epochs: float = 0.0
     step_every: int | None = None

@@ -1,7 +1,7 @@
 """Optimizers with parameters in named groups, and the learning rate as a function of the step."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +22,26 @@ class Group:
     wd: float
 
 
-def groups_of(model: nn.Module, *, head: Sequence[str], lr: float, backbone_lr: float | None, wd: float) -> list[Group]:
+def groups_of(
+    model: nn.Module,
+    *,
+    head: Sequence[str],
+    lr: float,
+    backbone_lr: float | None,
+    wd: float,
+    shares: Mapping[str, float] | None = None,
+) -> list[Group]:
     """The trained parameters by learning rate and decay; norms and biases do not decay.
 
-    `head` are the paths that train with `lr`; everything else takes `backbone_lr` where it is given.
+    `head` are the paths that train with `lr`; everything else takes `backbone_lr` where it is given. `shares` says
+    by name what part of that rate a parameter gets; one that it does not name gets all of it.
     """
     found: dict[tuple[float, float], list[str]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         in_head = any(is_under(name, path) for path in head)
-        rate = lr if in_head or backbone_lr is None else backbone_lr
+        rate = (lr if in_head or backbone_lr is None else backbone_lr) * (shares or {}).get(name, 1.0)
         found.setdefault((rate, wd if parameter.dim() > 1 else 0.0), []).append(name)
     return [Group(tuple(names), rate, decay) for (rate, decay), names in found.items()]
 
