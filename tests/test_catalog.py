@@ -39,7 +39,10 @@ def test_an_installed_package_does_not_look_beside_itself(monkeypatch: pytest.Mo
 
 def test_the_presets_are_these() -> None:
     assert catalog.names("heads") == HEADS
-    assert catalog.names("recipes") == ["fine-tune", "linear-probe", "probe-then-fine-tune"]
+    assert catalog.names("recipes") == [
+        "bitfit", "fine-tune", "gradual-unfreeze", "layer-decay", "linear-probe", "probe-then-fine-tune", "quick",
+        "surgical",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", catalog.names("heads"))

@@ -164,9 +164,9 @@ def test_what_a_run_writes_down_gives_the_same_recipe_again(name: str, tmp_path:
 
 
 def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"near: linear-probe(?s:.*)recipes: fine-tune, linear-probe"):
+    with pytest.raises(UsageError, match=r"near: linear-probe(?s:.*)recipes: bitfit, fine-tune"):
         recipe.find("linear-prob")
-    with pytest.raises(UsageError, match=r"there is no recipe .*mine\.toml(?s:.*)recipes: fine-tune"):
+    with pytest.raises(UsageError, match=r"there is no recipe .*mine\.toml(?s:.*)recipes: bitfit, fine-tune"):
         recipe.find(str(tmp_path / "mine.toml"))
 
 

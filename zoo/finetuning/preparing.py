@@ -88,9 +88,10 @@ def prepare(
 def tables_of(model: nn.Module, recipe: Recipe, order: RunningOrder) -> list[list[Row]]:
     """For each stage, what it trains."""
     tables = []
+    blocks = [place for block in freezing.blocks(model, order=order) for place in block.places]
     for stage in recipe.stages:
         apply_stage(model, stage, order)
-        tables.append(rows_of(model, groups_for(model, recipe, stage, order)))
+        tables.append(rows_of(model, groups_for(model, recipe, stage, order), blocks))
     return tables
 
 

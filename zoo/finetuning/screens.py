@@ -173,7 +173,7 @@ def plain(sections: Sequence[Section]) -> str:
 
 
 def _blocks(rows: Sequence[Row]) -> list[Section]:
-    trained = sum(row.parameters for row in rows if row.trained)
+    trained = sum(row.trained for row in rows)
     total = sum(row.parameters for row in rows)
     grid = Grid(
         ("block", "parameters", "state", "norm", "lr", ""),
@@ -181,7 +181,7 @@ def _blocks(rows: Sequence[Row]) -> list[Section]:
             (
                 row.block,
                 count(row.parameters),
-                "trained" if row.trained else "frozen",
+                row.state,
                 row.norm,
                 f"{row.lr:.3g}" if row.lr is not None else "–",
                 row.note,

@@ -17,23 +17,41 @@ class Row:
 
     block: str
     parameters: int
-    trained: bool
+    trained: int
+    """How many of them are trained: all, none, or some where a policy cuts through many blocks."""
     norm: str
     """`train` or `eval` where the block has norm layers with running statistics, `–` where it has none."""
     lr: float | None
     note: str = ""
 
+    @property
+    def state(self) -> str:
+        """`trained`, `frozen` or `part`."""
+        return "frozen" if not self.trained else "trained" if self.trained == self.parameters else "part"
+
+
+MOST_ROWS = 40
+"""A table that would be longer shows blocks that are trained in part as one row."""
+
 
 @dataclass(frozen=True)
 class _State:
-    trained: bool
+    state: str
     norm: str
     lr: float | None
     is_head: bool
 
 
-def rows_of(model: nn.Module, groups: Sequence[Group]) -> list[Row]:
-    """The model's blocks in definition order; a block is opened where its parts differ."""
+def rows_of(model: nn.Module, groups: Sequence[Group], blocks: Sequence[str] = ()) -> list[Row]:
+    """The model's parts in definition order, opened where their own parts differ.
+
+    `blocks` are not opened when that would make a long table.
+    """
+    rows = _rows(model, groups, ())
+    return _rows(model, groups, blocks) if len(rows) > MOST_ROWS else rows
+
+
+def _rows(model: nn.Module, groups: Sequence[Group], closed: Collection[str]) -> list[Row]:
     rates = {name: group.lr for group in groups for name in group.names}
     held = set(freezing.held_modules(model))
     spec = spec_of(model)
@@ -41,62 +59,69 @@ def rows_of(model: nn.Module, groups: Sequence[Group]) -> list[Row]:
     def state_of(path: str, module: nn.Module) -> _State | None:
         """What all parameters below a path have in common, or None where they differ."""
         names = [join(path, name) for name, _ in module.named_parameters()]
-        states = {(name in rates, rates.get(name), spec.in_head(name)) for name in names}
-        if len(states) != 1:
+        found = {(name in rates, rates.get(name), spec.in_head(name)) for name in names}
+        norm = _norm_mode(path, module, held)
+        if len(found) == 1:
+            trained, lr, is_head = found.pop()
+            return _State("trained" if trained else "frozen", norm, lr, is_head)
+        if path not in closed or any(is_head for _, _, is_head in found):
             return None
-        trained, lr, is_head = states.pop()
-        return _State(trained, _norm_mode(path, module, held), lr, is_head)
+        given = {lr for _, lr, _ in found} - {None}
+        return _State("part", norm, given.pop() if len(given) == 1 else None, False)
 
-    rows = _merged(list(_collected(model, "", state_of)), model)
+    rows = _merged(list(_collected(model, "", state_of)))
     return [
         Row(row.block, row.parameters, row.trained, row.norm, row.lr, _head_note(model) if is_head else "")
         for row, is_head in rows
     ]
 
 
-_Entry = tuple[str, int, _State]
+_Entry = tuple[str, int, int, _State]
+"""A path, its parameters, those of them that are trained, and their state."""
 
 
 def _collected(module: nn.Module, path: str, state_of: Callable[[str, nn.Module], _State | None]) -> Sequence[_Entry]:
     entries: list[_Entry] = []
     own = list(module.named_parameters(recurse=False))
     for name, parameter in own:
-        state = _State(parameter.requires_grad, "–", None, False)
+        state = _State("frozen", "–", None, False)
         if parameter.requires_grad:
             holder = nn.Module()
             holder.register_parameter(name, parameter)
             state = state_of(path, holder) or state
-        entries.append((join(path, name), parameter.numel(), state))
+        entries.append((join(path, name), parameter.numel(), parameter.numel() * parameter.requires_grad, state))
     for name, child in module.named_children():
         full = join(path, name)
-        count = sum(parameter.numel() for parameter in child.parameters())
-        if not count:
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in child.parameters()]
+        if not sizes:
             continue
         state_or_none = state_of(full, child)
         if state_or_none is None:
             entries += _collected(child, full, state_of)
         else:
-            entries.append((full, count, state_or_none))
+            trained = sum(size for size, is_trained in sizes if is_trained)
+            entries.append((full, sum(size for size, _ in sizes), trained, state_or_none))
     return entries
 
 
-def _merged(entries: Sequence[_Entry], model: nn.Module) -> list[tuple[Row, bool]]:
+def _merged(entries: Sequence[_Entry]) -> list[tuple[Row, bool]]:
     """Neighbours with one parent and one state become one row: classifier.0, classifier.3 → classifier.0-3."""
-    merged: list[tuple[list[str], int, _State]] = []
-    for path, count, state in entries:
+    merged: list[tuple[list[str], int, int, _State]] = []
+    for path, count, trained, state in entries:
         parent = path.rpartition(".")[0]
         if (
             merged
-            and merged[-1][2] == state
+            and merged[-1][3] == state
             and merged[-1][0][0].rpartition(".")[0] == parent
             and (parent or not state.is_head)
         ):
-            names, total, _ = merged[-1]
-            merged[-1] = ([*names, path], total + count, state)
+            names, total, so_far, _ = merged[-1]
+            merged[-1] = ([*names, path], total + count, so_far + trained, state)
         else:
-            merged.append(([path], count, state))
+            merged.append(([path], count, trained, state))
     return [
-        (Row(_span(names), count, state.trained, state.norm, state.lr), state.is_head) for names, count, state in merged
+        (Row(_span(names), count, trained, state.norm, state.lr), state.is_head)
+        for names, count, trained, state in merged
     ]
 
 
