@@ -56,6 +56,17 @@ def test_what_was_trained_of_the_backbone_is_in_the_delta(model: nn.Module, tmp_
     assert same(zoo.load_checkpoint(place), model)
 
 
+def test_the_pool_of_a_head_is_in_the_delta(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(zoo.load("timm:mobilenetv2_035", weights=None).state_dict(), tmp_path / "weights.pth")
+    model = zoo.load("timm:mobilenetv2_035", 3, weights=tmp_path / "weights.pth", head="attention-pool")
+    place = zoo.save_checkpoint(tmp_path / "small", model, delta=True).folder
+    assert stored(place) == {"global_pool.query", "classifier.weight", "classifier.bias"}
+    assert same(zoo.load_checkpoint(place), model)
+    whole = zoo.export(place, tmp_path / "whole").folder
+    assert same(zoo.load_checkpoint(whole), model)
+
+
 def test_a_head_behind_the_last_layer_and_an_mlp_come_back_too(weights: Path, tmp_path: Path) -> None:
     appended = zoo.load(NAME, 3, weights=weights, mode="append")
     mlp = zoo.load("resnet18", 2, weights=None)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import zoo
 from zoo.checkpoint.writing import Saved
 
-MODELS = ("squeezenet1_1", "timm:mobilenetv2_050", "own:full-net", "hf")
+HEADS = {"squeezenet1_1": "mlp", "timm:mobilenetv2_050": "attention-pool", "own:full-net": "cosine", "hf": "mlp"}
+MODELS = tuple(HEADS)
 
 WITHOUT_ZOO = """
 import sys, torch
@@ -48,9 +49,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved]:
     zoo.register("full-net", build, head_path="5", input_size=(16, 16))
     saved = {}
     for number, name in enumerate(MODELS):
-        if name == "hf":
-            name = f"hf:{transformers_model(folder)}"
-        model = zoo.load(name, 3, weights=None, head="mlp")
+        full_name = f"hf:{transformers_model(folder)}" if name == "hf" else name
+        model = zoo.load(full_name, 3, weights=None, head=HEADS[name])
         zoo.freeze(model, "backbone")
         pictures = torch.randn(5, 3, *zoo.spec_of(model).preprocessing.size)
         with torch.no_grad():

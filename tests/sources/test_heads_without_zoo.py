@@ -22,7 +22,7 @@ LARGE = ("vgg11", "vit_b_32")
 HEADS = catalog.names("heads")
 ON_VECTORS = {"cosine", "dropout-linear", "linear", "mlp", "norm-linear"}
 FIT = {
-    "squeezenet1_1": set(HEADS) - {"norm-linear"},
+    "squeezenet1_1": ON_VECTORS - {"norm-linear"},
     "resnet18": set(HEADS),
     "timm:vit_tiny_patch16_224": set(HEADS),
     # A norm of fixed size stands between its pool and its head.
@@ -113,9 +113,3 @@ def test_the_lines_of_a_checkpoint_build_its_head(
 def test_the_lines_of_a_large_checkpoint_build_its_head(name: str, tmp_path: Path) -> None:
     found = run_without_zoo((name,), tmp_path, tmp_path)
     assert found == {f"{name} {head}": "same outputs" for head in FIT[name]}
-
-
-@pytest.mark.parametrize("name", LARGE)
-def test_a_model_without_a_pool_refuses_heads_that_pool(name: str) -> None:
-    with pytest.raises(zoo.UsageError, match=r"takes the place of a pool(?s:.*)heads that fit: cosine, dropout-linear"):
-        zoo.load(name, 5, weights=None, head="attention-pool")

@@ -7,6 +7,7 @@ from zoo import recipe as recipes
 from zoo import registry
 from zoo.errors import UsageError
 from zoo.finetuning.folder import DATA, RECIPE, default_name, is_numbered
+from zoo.head.presets import name_of
 from zoo.recipe import Recipe
 
 
@@ -37,6 +38,7 @@ def like(run: Path, recipe: Recipe) -> Recipe:
         recipe,
         model=mine.model if same_model else recipe.model,
         weights=weights,
+        head=name_of(recipe.head),
         classes=mine.classes if classes is None or counted else classes,
         data=str(Path(recipe.data).expanduser().resolve()) if recipe.data else mine.data,
     )

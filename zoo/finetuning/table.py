@@ -150,4 +150,4 @@ def _head_note(model: nn.Module) -> str:
         first = spec.head.layers[0]
         features = int(first.get("in_features", first.get("in_channels", features)))
     word = "appended" if spec.head.mode == "append" else "new"
-    return f"{word} {spec.head.preset} head, {features} → {spec.head.outputs}"
+    return f"{word} {spec.head.called} head, {features} → {spec.head.outputs}"

@@ -141,22 +141,21 @@ def mistakes_between(layers: Sequence[Any], width: Width, numbers: Mapping[str, 
     mistakes = []
     for place, values in enumerate(layers, 1):
         known = LAYERS.get(str(values.get("layer"))) if isinstance(values, Mapping) else None
-        if known is None:
+        if known is None or known.pools:
             width = None
             continue
         came_in = width
-        width = width * known.widens if isinstance(width, int) else width
         for key, argument in known.arguments.items():
-            count = _count(values.get(key), numbers)
+            count = _count(values.get(key), argument.key, numbers)
             if argument.role == "in" and isinstance(count, int) and isinstance(came_in, int) and count != came_in:
-                source = f"layer {place - 1} gives {came_in}" if place > 1 else f"{came_in} features come in"
+                source = f"layer {place - 1} gives it {came_in}" if place > 1 else f"{came_in} features come in"
                 mistakes.append(f"layer {place} ({values['layer']}): {key} is {count}, and {source}")
             if argument.role == "out":
                 width = count
     return mistakes, width
 
 
-def _count(value: Any, numbers: Mapping[str, int]) -> Width:
+def _count(value: Any, key: Key, numbers: Mapping[str, int]) -> Width:
     if isinstance(value, str):
         return numbers.get(value, value if value in WORDS else None)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return None if key.mistake(value) else value

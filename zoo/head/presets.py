@@ -34,6 +34,15 @@ def is_file(text: str) -> bool:
     return path.suffix == ".toml" or path.is_file()
 
 
+def name_of(text: str) -> str:
+    """The name of a head from any working directory: a preset's name, or the absolute path of a file.
+
+    >>> name_of("linear")
+    'linear'
+    """
+    return str(Path(text).expanduser().resolve()) if is_file(text) else text
+
+
 def find(text: str) -> Preset:
     """The head that a preset's name or the path of a TOML file means.
 
@@ -53,7 +62,7 @@ def find(text: str) -> Preset:
         raise UsageError(f"the head {path} is no text: {error.reason}.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the head {path} is no TOML: {error}.") from error
-    return _made_of(values, str(path), str(path.resolve()))
+    return _made_of(values, str(path), name_of(text))
 
 
 def _made_of(values: Mapping[str, Any], where: str, name: str) -> Preset:
@@ -150,7 +159,9 @@ def pool_of(preset: Preset, features: int, form: Mapping[str, Any]) -> tuple[dic
     """
     assert preset.pool is not None
     made = {**_with(preset.pool, {"features": features}), **form}
-    mistakes = mistakes_between([made], features, {})[0]
+    mistakes = []
+    if made.get("features", features) != features:
+        mistakes.append(f"features is {made['features']}, and {features} come in")
     if features % made.get("heads", 1):
         mistakes.append(f"heads is {made['heads']}, which does not divide {features}")
     if mistakes:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from zoo.errors import UsageError
@@ -54,7 +55,7 @@ class HeadSpec:
     """The head that was put on a model."""
 
     preset: str
-    """The preset's name, or `custom` for a module of the user's own."""
+    """The preset's name, the absolute path of a file, or `custom` for a module of the user's own."""
     mode: Mode
     path: str
     """The dotted name of the new module itself."""
@@ -72,6 +73,11 @@ class HeadSpec:
     mean: tuple[float, ...] = ()
     """In a regression: what each output is added to after `std` times it, to be in the unit of its target."""
     std: tuple[float, ...] = ()
+
+    @property
+    def called(self) -> str:
+        """The preset's name, or that of its file without the folder."""
+        return Path(self.preset).stem
 
     @property
     def outputs(self) -> int:

@@ -19,6 +19,7 @@ from zoo.checkpoint.foreign.modules import read_module
 from zoo.checkpoint.state import Stateful, optimizer_state
 from zoo.checkpoint.writing import Saved, Snapshot
 from zoo.errors import CheckpointError, UsageError
+from zoo.head.building import trace_own
 from zoo.registry import find_spec, set_spec, spec_of, unwrapped
 from zoo.sources import pooling
 from zoo.sources.loading import base_again, rebuild, state_of
@@ -213,6 +214,7 @@ def stripped(model: nn.Module) -> nn.Module:
     freezing.unfreeze(plain)
     set_spec(plain, None)
     vars(plain).pop(pooling.ORIGINAL, None)
+    trace_own(plain)
     for parameter in plain.parameters():
         parameter.grad = None
     return plain.eval()

@@ -378,7 +378,7 @@ def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], 
         path=spec.head_path if mode == "replace" else f"{spec.head_path}.1",
         classes=labels,
         layers=found[0][0],
-        pool=pooled.layer if pooled and pooled.path else None,
+        pool=pooled.layer if pooled else None,
         pool_path=pooled.path if pooled else None,
         more_layers=tuple(layers for layers, _ in found[1:] if layers is not None),
         task=task,
@@ -412,11 +412,9 @@ def _head_for(
     else:
         if pooled is None and kind not in head.takes:
             reason = f"takes a {' or '.join(head.takes)}, and {spec.full_name} gives it a {kind}."
-            raise presets.refuse(head, reason, kind, "map" if kind == "map" else None)
+            raise presets.refuse(head, reason, kind)
         count = pooled.features if pooled else features
         layers = presets.layers_of(head, count, classes, kind, bias=spec.bias or mode == "append")
-        if pooled and pooled.path is None:
-            layers = (dict(pooled.layer), *layers)
         new = heads.build(layers)
     if mode == "append" and not appended:
         new = nn.Sequential(place, new)

@@ -2,7 +2,7 @@
 
 A model's own pool has no parameters and gives one vector a picture, through which all that the head receives has to
 come. That is looked at, not believed: the model runs on two batches with its pool answering the same to both, and its
-head must see the same. Where the head itself receives a map, as in squeezenet, the pool is the head's first layer.
+head must see the same. What pools scores behind the head, as in squeezenet, is no such place.
 """
 
 import contextlib
@@ -29,15 +29,14 @@ class Pooled:
     """A pool that was put in its place."""
 
     layer: Mapping[str, Any]
-    path: str | None
-    """None for one that is the first layer of a head that receives a map."""
+    path: str
     features: int
     """How many numbers the layers behind it receive."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    path: str | None
+    path: str
     kind: Kind
     features: int
     form: Mapping[str, Any]
@@ -60,6 +59,11 @@ def changed(model: nn.Module, head: presets.Preset | nn.Module, mode: Mode) -> I
     spec = spec_of(model)
     path = spec.head.pool_path if spec.head else None
     before = surgery.get_module(model, path) if path else None
+    if path and ORIGINAL not in vars(model):
+        raise UsageError(
+            f"what stood at {path} of this {spec.full_name} before is not known, so no other head fits.",
+            "swap the head of the model that its checkpoint's folder gives: zoo.load_checkpoint(FOLDER)",
+        )
     remove(model)
     try:
         yield _put(model, spec, head, mode) if isinstance(head, presets.Preset) and head.pool is not None else None
@@ -74,10 +78,11 @@ def stand(model: nn.Module, path: str, pool: nn.Module) -> None:
     """Put a pool in the place of the model's own, which is kept."""
     parent, _, name = path.rpartition(".")
     around = surgery.get_module(model, parent)
-    if name not in around._modules and vars(around).get(name, around) is not None:
-        raise UsageError(f"this {type(model).__name__} has no pool at {path!r}.")
     registered = name in around._modules
-    vars(model)[ORIGINAL] = (path, getattr(around, name), registered)
+    own = around._modules[name] if registered else vars(around).get(name, around)
+    if own is not None and (not registered or any(True for _ in own.parameters())):
+        raise UsageError(f"this {type(model).__name__} has no pool of its own at {path!r}.")
+    vars(model)[ORIGINAL] = (path, own, registered)
     if not registered:
         del vars(around)[name]
     example = next(model.parameters())
@@ -109,8 +114,6 @@ def _put(model: nn.Module, spec: ModelSpec, preset: presets.Preset, mode: Mode) 
         what = f"takes {listed(preset.takes)}, and {spec.full_name} pools {place.kind}."
         raise presets.refuse(preset, what, spec.kind, place.kind)
     layer, features = presets.pool_of(preset, place.features, place.form)
-    if place.path is None:
-        return Pooled(layer, None, features)
     stand(model, place.path, building.build([layer]))
     try:
         return Pooled(layer, place.path, _verified(model, spec, place.path))
@@ -137,10 +140,9 @@ def _look(model: nn.Module, spec: ModelSpec) -> _Place:
     path = spec.pool_path if spec.pool_path in shapes else next(reversed(shapes), None)
     if path is None and spec.source == "timm" and (slot := timm.empty_pool(model)):
         return _Place(slot, "tokens", spec.features, {"channels_last": True, "places": 1, "flatten": True})
-    if path is None and spec.kind == "map":
-        return _Place(None, "map", spec.features, {"channels_last": False, "places": 2, "flatten": False})
     if path is None:
-        raise _NoPlaceError("no module of it pools")
+        behind = f"what stands at {spec.pool_path} pools the scores of its head" if spec.pool_path else ""
+        raise _NoPlaceError(behind or "no module of it pools what its head receives")
     if any(True for _ in surgery.get_module(model, path).parameters()):
         raise _NoPlaceError(f"its pool at {path} is learned already")
     return _place_at(path, *shapes[path])
