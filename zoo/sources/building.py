@@ -232,7 +232,8 @@ _ARGUMENTS: Mapping[str, Mapping[str, type | UnionType]] = {
 def check_known(spec: ModelSpec) -> None:
     """Refuse names, arguments and layers that zoo itself would not have written; raises CheckpointError."""
     head = spec.head
-    for layers in ([head.pool] if head and head.pool else [], head.layers if head and head.layers else []):
+    lists = ([head.pool] if head.pool else [], head.layers or (), *head.more_layers) if head else ()
+    for layers in lists:
         mistakes = heads.mistakes_of(layers)
         if mistakes:
             raise CheckpointError(f"the head that the checkpoint gives {spec.full_name} is none: {mistakes[0]}.")
