@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from zoo.data import pictures
-from zoo.data.pictures import read_picture, require_readable
-from zoo.errors import DataError
+from zoo.data.pictures import read_picture, require_mode, require_readable
+from zoo.errors import DataError, UsageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -84,6 +84,30 @@ def test_every_kind_of_picture_is_read_as_rgb(tmp_path: Path, mode: str, suffix:
     read = read_picture(tmp_path / f"a.{suffix}")
     assert (read.mode, read.size) == ("RGB", (6, 5))
     assert all(channel >= 250 for channel in read.getpixel((3, 3)))
+
+
+def test_pictures_are_read_with_as_many_channels_as_a_model_takes(tmp_path: Path) -> None:
+    halves((255, 0, 0, 0), (0, 0, 255, 128), "RGBA").save(tmp_path / "clear.png")
+    halves(RED, BLUE).save(tmp_path / "full.png")
+    Image.fromarray(numpy.array([[0, 257 * 100]], dtype=numpy.uint16)).save(tmp_path / "deep.png")
+    grey = {name: numpy.asarray(read_picture(tmp_path / f"{name}.png", "L"))[0] for name in ("clear", "full", "deep")}
+    assert [grey["clear"][0], grey["full"][0], grey["full"][-1]] == [255, 76, 29]
+    assert grey["deep"].tolist() == [0, 100]
+    assert read_picture(tmp_path / "clear.png", "RGBA").getpixel((0, 0)) == (255, 0, 0, 0)
+    assert read_picture(tmp_path / "clear.png", "RGBA").getpixel((7, 0)) == (0, 0, 255, 128)
+    assert read_picture(tmp_path / "full.png", "RGBA").getpixel((0, 0)) == (*RED, 255)
+    assert read_picture(tmp_path / "deep.png", "RGBA").getpixel((1, 0)) == (100, 100, 100, 255)
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_as_what_pictures_are_read_follows_from_the_channels(channels: int, mode: str) -> None:
+    assert require_mode(channels) == mode
+
+
+@pytest.mark.parametrize("channels", [0, 2, 5])
+def test_files_have_no_pictures_of_other_channels(channels: int) -> None:
+    with pytest.raises(UsageError, match=f"cannot be read with {channels} channels"):
+        require_mode(channels)
 
 
 def test_a_picture_is_told_by_its_content_not_by_its_suffix(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import zoo
-from tests.resuming.conftest import VIT, run_stopped, stopped, unlike
+from tests.resuming.conftest import TINY, VIT, run_stopped, stopped, unlike
 from zoo.errors import Stopped
 from zoo.recipe import Recipe, Stage
 
@@ -197,3 +197,13 @@ def test_a_run_whose_checkpoints_leave_out_the_pretrained_weights_goes_on_as_the
     whole = zoo.finetune(**{**given, "save": "state"}, name="whole")
     kept, other = zoo.load_checkpoint(folder).state_dict(), zoo.load_checkpoint(whole.folder).state_dict()
     assert [name for name in other if not other[name].equal(kept[name])] == []
+
+
+def test_a_run_on_grey_pictures_goes_on_as_the_same_run(imgs: Path, tmp_path: Path) -> None:
+    usual: dict[str, Any] = {"data": imgs, "out": tmp_path, "channels": 1, "img_size": 24, "workers": 0}
+    given = {**usual, "model": TINY, "epochs": 2, "batch_size": 4, "augment": "standard", "device": "cpu"}
+    folder = run_stopped({**given, "name": "broken"}, at_step=4)
+    zoo.resume(folder)
+    assert unlike(folder, zoo.finetune(**given, name="unbroken").folder) == []
+    coloured = zoo.finetune(**{**given, "channels": None}, name="coloured").folder
+    assert unlike(coloured, folder) != []

@@ -127,6 +127,7 @@ FIXED = [
     ("head", "mlp", "linear", "mlp"),
     ("mode", "append", "replace", "append"),
     ("classes", ["bee", "ant"], "ant, bee", "bee, ant"),
+    ("channels", 1, "–", "1"),
 ]
 
 

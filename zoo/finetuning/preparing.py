@@ -11,6 +11,7 @@ from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
 from zoo.data.folders import Dataset, find_dataset, to_json
 from zoo.data.listing import Facts
+from zoo.data.loading import require_varied
 from zoo.data.pictures import require_mode, require_readable
 from zoo.errors import StorageError, UsageError
 from zoo.finetuning.folder import check_name, default_name, ended_early, next_free
@@ -52,7 +53,9 @@ def prepare(
     place, recipe = Path(recipe.data).expanduser(), _with_task(recipe, model)
     dataset = find_dataset(place, classes=_classes_of(recipe), seed=recipe.seed, task=recipe.task)
     built = with_head(recipe, dataset, model, offline=offline)
-    require_mode(len(spec_of(built).preprocessing.mean))
+    channels = len(spec_of(built).preprocessing.mean)
+    require_mode(channels)
+    require_varied(channels, recipe.augment)
     adjust(built, recipe)
     order = observed(built)
     for each in check_policies(built, recipe, order):
