@@ -4,6 +4,7 @@ import enum
 import re
 import shutil
 import sys
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from zoo import registry
 from zoo.cli.options import AsJson, Debug
 from zoo.errors import UsageError
+from zoo.names import listed
 from zoo.units import count
 
 app = typer.Typer(add_completion=False)
@@ -67,7 +69,12 @@ def list_command(
         print_json({"models": [_values(each) for each in found]})
         return
     if not found:
-        raise UsageError(f"no model matches {pattern!r}.", "zoo list shows all; a glob is written like 'resnet*'")
+        others = [name for name in registry.others.other_names("torchvision") if fnmatchcase(name, pattern)]
+        raise UsageError(
+            f"no {'classifier of pictures' if others else 'model'} matches {pattern!r}.",
+            *([f"of other tasks, which zoo does not fine-tune: {listed(others)}"] if others else []),
+            "zoo list shows all; a glob is written like 'resnet*'",
+        )
     _print(found, all_rows)
 
 

@@ -5,6 +5,7 @@ The facts of torchvision, timm and transformers are read from an index that ship
 (`own`), names are looked up in both (`finding`), and a loaded model carries its facts along (`specs`).
 """
 
+from zoo.registry import others as others
 from zoo.registry.finding import find as find
 from zoo.registry.finding import known as known
 from zoo.registry.finding import list_models as list_models

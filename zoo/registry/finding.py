@@ -1,10 +1,11 @@
 """Finding a model by what a user typed, and listing those that match."""
 
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from zoo.errors import UsageError, ZooError
 from zoo.names import near
-from zoo.registry import own
+from zoo.registry import others, own
 from zoo.registry.own import Registration
 from zoo.registry.shipped import SOURCES, Entry, entry, entry_from, index
 
@@ -43,6 +44,10 @@ def find(text: str) -> tuple[str, str]:
                 f"sources: {', '.join(SOURCES)}; a name is written like torchvision:vgg16",
             )
         if source == "hf":
+            # A type of transformers' is no name of a model, but who types one of another task means its kind.
+            refused = None if Path(name).is_dir() else others.refusal("hf", name)
+            if refused:
+                raise refused
             return source, name
         found = name in own.REGISTERED if source == "own" else entry(source, name) is not None
         if found:
@@ -64,6 +69,8 @@ def _unknown(text: str) -> ZooError:
             f"timm:{name.partition('.')[0]} has no weights called {name.partition('.')[2]!r}.",
             f"it has: {', '.join(tags) or 'none'}",
         )
+    if source in ("torchvision", "") and (refused := others.refusal("torchvision", name)):
+        return refused
     places = (source,) if source in SOURCES else SOURCES
     found = [
         f"{place}:{match}"

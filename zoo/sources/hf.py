@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo.checkpoint.foreign import folders
 from zoo.errors import CheckpointError, UsageError
 from zoo.names import is_under
-from zoo.registry import Preprocessing
+from zoo.registry import Preprocessing, others
 from zoo.sources.channels import run_once
 from zoo.sources.hub import NoSuchFile, from_hub, snapshot
 
@@ -61,7 +61,10 @@ def configuration_of(name: str, *, offline: bool) -> dict[str, Any]:
         if is_folder(name)
         else from_hub(name, "config.json", offline=offline)
     )
-    return read_configuration(file)
+    values = read_configuration(file)
+    # Before hundreds of megabytes of weights are downloaded for nothing.
+    _checked_type(values)
+    return values
 
 
 def read_configuration(file: Path) -> dict[str, Any]:
@@ -99,7 +102,8 @@ def _checked_type(values: Mapping[str, Any]) -> str:
     kind = values.get("model_type")
     allowed = [name for name in TYPES if name != "timm_wrapper"]
     if kind not in allowed:
-        raise UsageError(
+        refused = others.refusal("hf", str(kind))
+        raise refused or UsageError(
             f"a transformers model of type {kind!r} is no image classifier that zoo takes.",
             "a timm model is loaded by its own name, timm:NAME"
             if kind == "timm_wrapper"
