@@ -93,6 +93,12 @@ def test_keys_that_do_not_go_together_are_told(given: dict[str, Any]) -> None:
     assert recipe.override(TWO_STAGES, {"nesterov": True, "opt": "sgd"}).nesterov
 
 
+def test_pieces_of_pictures_are_of_a_class_and_numbers_are_not() -> None:
+    assert "regression has none; take mixup" in refusal({"task": "regression", "cutmix": 1})
+    assert recipe.override(TWO_STAGES, {"task": "regression", "mixup": 1}).mixup == 1
+    assert recipe.override(TWO_STAGES, {"task": "multi-label", "cutmix": 1}).cutmix == 1
+
+
 def test_a_stage_key_is_set_in_every_stage_or_in_one() -> None:
     assert [stage.lr for stage in recipe.override(TWO_STAGES, {"lr": 0.5}).stages] == [0.5, 0.5]
     assert [stage.lr for stage in recipe.override(TWO_STAGES, {"stages.1.lr": 0.5}).stages] == [1e-3, 0.5]

@@ -84,6 +84,9 @@ KNOBS: dict[str, dict[str, Any]] = {
     "clip-grad": {"clip_grad": 0.05},
     "accumulate": {"batch_size": 2, "accumulate": 2},
     "ema": {"ema": 0.9},
+    "mixup": {"mixup": 0.4},
+    "cutmix": {"cutmix": 1.0},
+    "both": {"mixup": 0.4, "cutmix": 1.0},
     "randaugment": {"augment": "randaugment", "settings": {"erasing": 0.5}},
     "trivial": {"augment": "trivial"},
 }

@@ -158,6 +158,12 @@ def finetune(
     augment: Annotated[
         Augment | None, option("--augment", help="How training pictures are varied.", panel=TRAINING)
     ] = None,
+    mixup: Annotated[
+        float | None, option("--mixup", help="Mix pairs of pictures: 0.2.", panel=TRAINING, metavar="ALPHA")
+    ] = None,
+    cutmix: Annotated[
+        float | None, option("--cutmix", help="Put pieces into other pictures: 1.", panel=TRAINING, metavar="ALPHA")
+    ] = None,
     img_size: Annotated[
         int | None,
         option("--img-size", help="Height and width of the input.", panel=TRAINING, metavar="PIXELS"),
@@ -250,6 +256,8 @@ def finetune(
         "clip-grad": clip_grad,
         "ema": ema,
         "augment": augment,
+        "mixup": mixup,
+        "cutmix": cutmix,
         "img-size": img_size,
         "channels": channels,
         "seed": seed,

@@ -28,6 +28,7 @@ from zoo.tracking import logs
 from zoo.training import loop
 from zoo.training.averaging import Average
 from zoo.training.devices import machine
+from zoo.training.mixing import Mixer
 from zoo.training.optimizers import optimizer_of, schedule_of
 from zoo.training.tasks import AnyMetrics, AnyTally
 from zoo.units import some
@@ -114,6 +115,7 @@ class Runner:
             clip_grad=recipe.clip_grad,
             accumulate=recipe.accumulate,
             average=average,
+            mixer=Mixer(recipe.mixup, recipe.cutmix) if recipe.mixup > 0 or recipe.cutmix > 0 else None,
         )
 
     def _restore(self, optimizer: Optimizer, scaler: torch.amp.GradScaler | None) -> None:

@@ -70,6 +70,8 @@ def _knobs(recipe: Recipe) -> list[str]:
     knobs = {
         "clip-grad": recipe.clip_grad,
         "EMA": recipe.ema,
+        "mixup": recipe.mixup,
+        "cutmix": recipe.cutmix,
         "erasing": recipe.erasing,
         "patience": first.patience,
     }

@@ -91,6 +91,8 @@ RECIPE_KEYS: Mapping[str, Key] = {
     "dropout": Key(float, "what every dropout layer of the model is set to", minimum=0, maximum=1),
     "augment": Key(str, "how training pictures are varied", choices=get_args(Augment)),
     "erasing": Key(float, "share of the training pictures from which a rectangle is taken", minimum=0, maximum=1),
+    "mixup": Key(float, "alpha of mixing pairs of pictures, 0 for none; 0.2 is usual", minimum=0),
+    "cutmix": Key(float, "alpha of putting a piece of one picture into another, 0 for none; 1 is usual", minimum=0),
     "img-size": Key(int, "height and width of the input in pixels", minimum=1),
     "channels": Key(int, "channels of the pictures: 1 grey, 3 colour, 4 with transparency", minimum=1),
 }
@@ -128,6 +130,9 @@ def joint_mistakes(values: Mapping[str, Any]) -> list[str]:
     found = []
     if values.get("nesterov") is True and (values.get("opt") != "sgd" or values.get("momentum") == 0):
         found.append("nesterov is a way of sgd with momentum; leave it out, or set opt to sgd and momentum above 0")
+    cutmix = values.get("cutmix")
+    if values.get("task") == "regression" and isinstance(cutmix, int | float) and cutmix > 0:
+        found.append("cutmix says which part of a picture is of which class, and regression has none; take mixup")
     return found
 
 

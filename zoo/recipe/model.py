@@ -45,6 +45,8 @@ class Recipe:
     dropout: float | None = None
     augment: Augment = "light"
     erasing: float | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
     img_size: int | None = None
     channels: int | None = None
     model: str | None = None

@@ -18,6 +18,7 @@ from zoo.errors import NumericsError
 from zoo.seeding import derive
 from zoo.training.averaging import Average
 from zoo.training.devices import Device
+from zoo.training.mixing import Mixer
 from zoo.training.optimizers import set_rates
 from zoo.training.tasks import AnyTally, Objective
 
@@ -42,6 +43,8 @@ class Trainer:
     """How many batches are added up for a step."""
     average: Average | None = None
     """The moving average of the weights, where validation and checkpoints use one."""
+    mixer: Mixer | None = None
+    """What mixes the pictures of a batch, where anything does."""
     intact: bool = True
     """Whether weights and optimizer are those of the last complete step; not while the optimizer steps."""
 
@@ -107,9 +110,13 @@ def _passes(trainer: Trainer, group: Sequence[Batch], step: int) -> Iterator[_Pa
     """
     total = sum(len(labels) for _, labels in group)
     for pictures, labels in to_device(group, trainer.device):
+        targets = labels
+        if trainer.mixer is not None:
+            mixed = trainer.mixer(pictures, trainer.objective.dense(labels), labels)
+            pictures, targets, labels = trainer.device.send(mixed.pictures), mixed.targets, mixed.labels
         with trainer.device.autocast():
             logits = logits_of(trainer.model(pictures))
-            loss = trainer.objective.loss(logits, labels, trainer.label_smoothing)
+            loss = trainer.objective.loss(logits, targets, trainer.label_smoothing)
         value, share = loss.item(), len(labels) / total
         require_finite(trainer, value, "the loss is", step)
         part = loss if len(group) == 1 else loss * share
