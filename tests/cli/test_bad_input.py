@@ -156,7 +156,7 @@ def test_all_mistakes_of_a_recipe_are_told(call: Call, tmp_path: Path) -> None:
         'opt = "adm"\nbatchsize = 3\n[[stages]]\nfreeze = "none"\nepochs = 0\nlr = "fast"\n'
     )
     told = call("--recipe", tmp_path / "mine.toml")
-    refused(told, 2, "mine.toml has 4 mistakes", "opt is 'adm'; it takes adamw, sgd", "near: batch-size")
+    refused(told, 2, "mine.toml has 4 mistakes", "opt is 'adm'; it takes adamw, adam, sgd", "near: batch-size")
     refused(told, 2, "stages.0.epochs is 0", "stages.0.lr is 'fast'; it takes a number")
     (tmp_path / "mine.toml").write_text("opt = \n")
     refused(call("--recipe", tmp_path / "mine.toml"), 2, "is no TOML")

@@ -112,6 +112,22 @@ def test_quiet_prints_errors_alone(call: Call) -> None:
     assert "there is no folder nowhere" in failed.err
 
 
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (["--data", "nowhere"], 3, "there is no folder nowhere"),
+        (["--opt", "lbfgs"], 2, "opt is 'lbfgs'"),
+        (["--epochs", "many"], 2, "--epochs"),
+    ],
+)
+def test_json_is_one_object_when_a_run_is_refused_too(call: Call, flags: list[str], code: int, words: str) -> None:
+    told = call("--json", *flags)
+    values = json.loads(told.out)
+    assert (told.code, values["exit_code"], list(values)) == (code, code, ["error", "exit_code"])
+    assert words in values["error"]
+    assert words in told.err, "what a person reads is on standard error"
+
+
 def test_debug_shows_where_an_error_comes_from(call: Call) -> None:
     told = call("--data", "nowhere", "--debug")
     assert told.code == 3
@@ -151,8 +167,11 @@ def test_ctrl_c_ends_with_130(
         yield advance
 
     monkeypatch.setattr(Printer, "progress", progress)
-    told = call("--epochs", 3, "--name", "run")
+    told = call("--epochs", 3, "--name", "run", "--json")
     assert told.code == 130
+    values = json.loads(told.out)
+    assert values["exit_code"] == 130
+    assert words in values["error"]
     assert words in told.err
     assert "Traceback" not in told.out + told.err
     assert (tmp_path / "runs" / "run" / "epoch-0001" / "MANIFEST.json").is_file()

@@ -126,7 +126,7 @@ def test_a_loss_that_is_no_number_leaves_the_earlier_checkpoint_good(train: Trai
             heard.plan.model.fc.weight.fill_(float("nan"))
 
     heard = Listener(at_save={"epoch-0001": spoil})
-    with pytest.raises(NumericsError, match=r"a weight is nan at step 4, (?s:.)*try a smaller --lr") as raised:
+    with pytest.raises(NumericsError, match=r"a weight is nan at step 5, (?s:.)*try a smaller --lr") as raised:
         train(epochs=3, reporter=heard)
     assert raised.value.exit_code == 6
     (left,) = (tmp_path / "runs" / "run").glob("epoch-*")

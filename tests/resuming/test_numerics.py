@@ -94,7 +94,7 @@ def test_a_number_that_is_none_is_found_before_the_optimizer_steps(
     imgs: Path, tmp_path: Path, spoil: Callable[[nn.Module], object], what: str, amp: str
 ) -> None:
     heard = Spoiler(spoil=spoil)
-    with pytest.raises(NumericsError, match=rf"{what} at step 4, (?s:.)*try a smaller --lr") as raised:
+    with pytest.raises(NumericsError, match=rf"{what} at step 5, (?s:.)*try a smaller --lr") as raised:
         zoo.finetune(**tiny(imgs, tmp_path, amp=amp), reporter=heard)
     assert raised.value.exit_code == 6
     run = tmp_path / "run"
@@ -107,7 +107,7 @@ def test_a_number_that_is_none_is_found_before_the_optimizer_steps(
     assert all(value.isfinite().all() for value in weights_of(left.folder).values())
     told = json.loads((run / "numerics.json").read_text(encoding="utf-8"))
     assert told["pictures"] == batch_of(run, 4)
-    assert (told["epoch"], told["step"]) == (2, 4)
+    assert (told["epoch"], told["step"]) == (2, 5)
     assert str(run / "numerics.json") in str(raised.value)
     zoo.resume(run)
     assert unlike(run, zoo.finetune(**tiny(imgs, tmp_path, "unbroken", amp=amp)).folder) == []
@@ -132,7 +132,7 @@ def test_a_picture_whose_tensor_is_no_number_is_among_those_that_are_named(
     told = json.loads((run / "numerics.json").read_text(encoding="utf-8"))
     name = json.loads((run / "data.json").read_text(encoding="utf-8"))["train"][5][0]
     assert str(imgs.resolve() / name) in told["pictures"]
-    assert told["pictures"] == batch_of(run, told["step"])
+    assert told["pictures"] == batch_of(run, told["step"] - 1)
     monkeypatch.setattr(loading.Pictures, "__getitem__", get)
     zoo.resume(run)
     assert unlike(run, zoo.finetune(**tiny(imgs, tmp_path, "unbroken")).folder) == []
@@ -170,33 +170,37 @@ def test_a_spoilt_weight_is_not_saved_even_when_a_checkpoint_is_asked_for_at_onc
     heard = Listener()
     more = {"save_every": "1steps"} if how == "every-step" else {}
     heard.at_step = {5: lambda: (spoil_a_weight(heard), press_ctrl_c() if how == "signal" else None)}
-    with pytest.raises(NumericsError, match=r"fc\.weight holds nan at step 4"):
+    with pytest.raises(NumericsError, match=r"fc\.weight holds nan at step 5"):
         zoo.finetune(**tiny(imgs, tmp_path, **more), reporter=heard)
     run = tmp_path / "run"
     newest = reading.checkpoints_of(run)[-1].folder
     assert newest.name == ("epoch-0001" if how == "signal" else "epoch-0002-step-0001")
     told = json.loads((run / "numerics.json").read_text(encoding="utf-8"))
     assert told["pictures"] == batch_of(run, 4), "the pictures of the step that spoilt it"
-    assert (told["epoch"], told["step"], told["step_in_epoch"]) == (2, 4, 1)
+    assert (told["epoch"], told["step"], told["step_in_epoch"]) == (2, 5, 2)
     zoo.resume(run)
     assert zoo.load_checkpoint(run)
 
 
+@pytest.mark.parametrize(("every", "within"), [("never", ""), ("1steps", "epoch-0002-step-0002")])
 def test_a_validation_loss_that_is_no_number_ends_the_run_before_it_is_saved(
-    imgs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    imgs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: str, within: str
 ) -> None:
     evaluate, calls = loop.evaluate, iter(range(10))
 
-    def bad(model: nn.Module, batches: Any, tally: Any, *given: Any) -> bool:
-        whole = evaluate(model, batches, tally, *given)
+    def bad(model: nn.Module, batches: Any, objective: Any, tally: Any, *given: Any) -> bool:
+        whole = evaluate(model, batches, objective, tally, *given)
         tally.loss = NAN if next(calls) == 1 else tally.loss
         return whole
 
     monkeypatch.setattr(loop, "evaluate", bad)
-    with pytest.raises(NumericsError, match="the loss on the validation pictures is nan"):
-        zoo.finetune(**tiny(imgs, tmp_path))
+    with pytest.raises(NumericsError, match="the loss on the validation pictures is nan after epoch 2") as raised:
+        zoo.finetune(**tiny(imgs, tmp_path, save_every=every))
     run = tmp_path / "run"
-    assert [each.folder.name for each in reading.checkpoints_of(run)] == ["epoch-0001"]
+    (newest,) = [each.folder.name for each in reading.checkpoints_of(run) if each.folder.name != "epoch-0001"] or [""]
+    assert newest == within
+    assert (f"{within} was saved within it" in str(raised.value)) is bool(within)
+    assert "numerics.json" not in str(raised.value), "no step of the training is to blame"
     assert zoo.resume(run).epochs == 3
 
 

@@ -168,7 +168,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change() -> None:
     good = model_of()
     train(trainer_of(good, lr=0.125), given[:1])
     steps = loop.train_steps(trainer, given, tally, step=10, stage_step=0)
-    with pytest.raises(NumericsError, match=r"the loss is nan at step 11(?s:.)*learning rate was 0\.125") as raised:
+    with pytest.raises(NumericsError, match=r"the loss is nan at step 12(?s:.)*learning rate was 0\.125") as raised:
         list(steps)
     assert raised.value.exit_code == 6
     assert tally.count == 4
@@ -194,7 +194,7 @@ def test_a_gradient_that_is_no_number_is_found_before_the_weights_change() -> No
     model = model_of()
     before = model[2].weight.detach().clone()
     model[2].weight.register_hook(lambda gradient: gradient.clone().index_fill_(0, torch.tensor([1]), float("nan")))
-    with pytest.raises(NumericsError, match="a gradient is nan at step 3"):
+    with pytest.raises(NumericsError, match="a gradient is nan at step 4"):
         train(trainer_of(model), batches(), step=3)
     assert torch.equal(model[2].weight, before)
 
@@ -205,7 +205,7 @@ def test_a_weight_that_is_no_number_is_found_even_where_no_loss_shows_it() -> No
     model.forward = lambda pictures: model[1](model[0](pictures))
     with torch.no_grad():
         model.unused.weight.fill_(float("inf"))
-    with pytest.raises(NumericsError, match="a weight is inf at step 0"):
+    with pytest.raises(NumericsError, match="a weight is inf at step 1"):
         train(trainer_of(model), batches())
 
 

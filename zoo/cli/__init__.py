@@ -139,17 +139,17 @@ def run(given: list[str]) -> int:
         result = app(given, prog_name="zoo", standalone_mode=False)
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
-        return stopped.exit_code
+        return _told(given, str(stopped), stopped.exit_code)
     except ZooError as error:
         _trace(debug)
         say_error(str(error))
-        return error.exit_code
+        return _told(given, str(error), error.exit_code)
     except TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(error.format_message())
             return 0
         say_error(_usage_text(error))
-        return 2
+        return _told(given, _usage_text(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _trace(debug)
         result = 130
@@ -162,15 +162,26 @@ def run(given: list[str]) -> int:
         return 0
     except Exception as error:
         _trace(debug)
-        say_error(
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}\n"
-            "  this is a mistake in zoo; --debug shows where, and a report of it helps"
-        )
-        return 1
+        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        say_error(f"{text}\n  this is a mistake in zoo; --debug shows where, and a report of it helps")
+        return _told(given, text, 1)
     # Typer, too, turns Ctrl-C into this number.
     if isinstance(result, int) and result >= 128:
         say_error("stopped at once; nothing more was saved.")
+        return _told(given, "stopped at once; nothing more was saved.", result)
     return result if isinstance(result, int) else 0
+
+
+def _told(given: list[str], text: str, code: int) -> int:
+    """The exit code of what went wrong; who asked for JSON gets one object then too."""
+    if "--json" in given:
+        from zoo.cli.output import print_json
+
+        # Whoever read it may have gone.
+        with contextlib.suppress(BrokenPipeError):
+            print_json({"error": text, "exit_code": code})
+            sys.stdout.flush()
+    return code
 
 
 def _trace(debug: bool) -> None:

@@ -71,9 +71,9 @@ class Journal:
         self.saver.wait()
 
     def numerics(self, at: Position, message: str, pictures: list[Path]) -> Path:
-        """Write down which pictures a step had whose numbers went wrong."""
+        """Write down which pictures a step had whose numbers went wrong; people count from 1."""
         target = self.plan.folder / NUMERICS
-        where = {"epoch": at.epoch + 1, "step": at.step, "step_in_epoch": at.step_in_epoch}
+        where = {"epoch": at.epoch + 1, "step": at.step + 1, "step_in_epoch": at.step_in_epoch + 1}
         files.write_json(target, {"what": message, **where, "pictures": [str(path) for path in pictures]})
         return target
 

@@ -1,5 +1,6 @@
 """A run: its stages one after the other, what is saved on the way, and how it stops."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -208,8 +209,20 @@ class Runner:
                 self._stop(trainer)
         metrics = figures.metrics()
         # A step can spoil the weights without a loss that shows it; the validation after it does.
-        loop.require_finite(trainer, metrics.loss, "the loss on the validation pictures is", self.at.step)
+        if not math.isfinite(metrics.loss):
+            raise self._validated_badly(trainer, metrics.loss)
         return metrics
+
+    def _validated_badly(self, trainer: loop.Trainer, loss: float) -> NumericsError:
+        """What is said of a loss that is no number at the end of an epoch, of which a part may be saved."""
+        epoch = self.at.epoch + 1
+        newest = self.journal.newest or ""
+        within = [f"{newest} was saved within it"] if newest.startswith(f"epoch-{epoch:04d}-step-") else []
+        return loop.not_finite(
+            trainer,
+            f"the loss on the validation pictures is {loss} after epoch {epoch}, so training ends there.",
+            *within,
+        )
 
     def _end_epoch(self, trainer: loop.Trainer, trained: AnyMetrics, validated: AnyMetrics, seconds: float) -> None:
         at = self.at

@@ -159,15 +159,16 @@ def _largest(tensors: Sequence[Tensor]) -> float:
 
 
 def require_finite(trainer: Trainer, value: float, what: str, step: int) -> None:
-    """Raise NumericsError, with the learning rate as the usual suspect, for a value that is no finite number."""
-    if math.isfinite(value):
-        return
+    """Raise NumericsError for a value that is no finite number; steps count from 0 here, and from 1 for people."""
+    if not math.isfinite(value):
+        raise not_finite(trainer, f"{what} {value} at step {step + 1}, so training ends, and nothing of it is saved.")
+
+
+def not_finite(trainer: Trainer, message: str, *hints: str) -> NumericsError:
+    """An error about numbers that are none, with the learning rate as the usual suspect."""
     rate = max(group["lr"] for group in trainer.optimizer.param_groups)
-    raise NumericsError(
-        f"{what} {value} at step {step}, so training ends, and nothing of it is saved.",
-        f"the learning rate was {rate:.3g}: try a smaller --lr"
-        + ("" if trainer.device.amp is None else ", or --amp off"),
-    )
+    amp = "" if trainer.device.amp is None else ", or --amp off"
+    return NumericsError(message, f"the learning rate was {rate:.3g}: try a smaller --lr{amp}", *hints)
 
 
 class _Statistics:
