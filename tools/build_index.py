@@ -16,30 +16,40 @@ import json
 import multiprocessing
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from looking import LeftOut, in_words, multiply_adds_and_pool, parameters_of, ran, runs_at
 from torch import nn
 
-from zoo.freezing.order import RunningOrder, places, record
+from zoo.freezing.order import RunningOrder, places
 from zoo.registry import Preprocessing
 from zoo.sources import hf, timm, torchvision
 from zoo.surgery import ends_in
 
 INDEX = Path(__file__).parent.parent / "zoo" / "index"
 LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
-LARGEST_IN_MEMORY = 400e6
-"""Parameters of the largest model that is built for real where the meta device fails."""
-
 HF_CLASSES = 1000
 """The types' defaults say nothing of classes; this is what parameters are counted with."""
 
-NO_CLASSIFIER = "its weights come without a classifier"
+MAKES_NONE = (
+    "timm makes no classifier for it, whatever its class count: it gives the tokens or the map of an encoder"
+    " that is part of a model of language"
+)
+
+QUANTIZED = (
+    "its weights are whole numbers of 8 bits in torch's quantized layers, which have no gradient;"
+    " fine-tune torchvision:{} instead, and quantize what comes out"
+)
+
+AUXILIARY = (
+    "its auxiliary classifiers, which served its first training, are left out of the weights that are loaded and of"
+    " the training; saved files load in get_model(NAME, num_classes=N, aux_logits=False)"
+)
 
 LOOKS_UP_POSITIONS = ("MultiScaleVit",)
 """Models that fail at an index on larger pictures, which the meta device does not check."""
@@ -60,15 +70,11 @@ HF_LEFT_OUT = {
 Facts = dict[str, Any]
 
 
-class LeftOut(Exception):  # noqa: N818
-    """Why a model does not enter the index."""
-
-
 def torchvision_names() -> list[str]:
-    """All classifiers of torchvision."""
+    """All classifiers of torchvision, its quantized ones too."""
     from torchvision import models
 
-    return list(models.list_models(module=models))
+    return [*models.list_models(module=models), *models.list_models(module=models.quantization)]
 
 
 def torchvision_facts(name: str) -> Facts:
@@ -79,7 +85,15 @@ def torchvision_facts(name: str) -> Facts:
     usual = torchvision.preprocessing(name, None)
     given = torchvision.arguments(name, "DEFAULT", pretrained=True)
     create = functools.partial(torchvision.create, name, given)
-    seen = examined(create, torchvision.head_path, torchvision.pool_path, usual)
+    seen: Facts
+    if name.startswith("quantized_"):
+        with torch.device("meta"):
+            seen = {"parameters": parameters_of(create()), "places": []}
+        seen["refused"] = QUANTIZED.format(name.removeprefix("quantized_"))
+    else:
+        seen = examined(create, torchvision.head_path, usual)
+    if name in torchvision.WITH_AUXILIARY_HEADS:
+        seen["note"] = AUXILIARY.replace("NAME", repr(name))
     weights = {each.name: _torchvision_weights(each) for each in sets}
     return {**seen, "preprocessing": usual, "default": sets.DEFAULT.name, "weights": weights}
 
@@ -114,15 +128,15 @@ def timm_facts(name: str) -> Facts:
     sets = {tag: models.get_pretrained_cfg(f"{name}.{tag}".removesuffix(".default")) for tag in tags}
     chosen = models.get_pretrained_cfg(name)
     default = (chosen.tag or "default") if sets else None
-    full = name
-    if not chosen.num_classes:  # another tag may have been trained with a classifier
-        full = next((f"{name}.{tag}" for tag, each in sets.items() if each.num_classes), name)
-    usual = timm.preprocessing(full)
-    seen = examined(lambda: timm.create(full), timm.head_path, timm.pool_path, usual)
-    if not models.get_pretrained_cfg(full).num_classes:
-        seen["refused"] = NO_CLASSIFIER
+    usual = timm.preprocessing(name)
+    seen = examined(lambda: timm.create(name), timm.head_path, usual, timm.lacks_classifier)
+    if not chosen.num_classes:
+        if "refused" in seen:
+            seen["refused"] = MAKES_NONE
+        elif not sets:
+            seen["classes"] = 0
     weights = {tag: _timm_weights(each) for tag, each in sets.items()}
-    return {**seen, "preprocessing": timm.preprocessing(name), "default": default, "weights": weights}
+    return {**seen, "preprocessing": usual, "default": default, "weights": weights}
 
 
 def _timm_weights(config: Any) -> Facts:
@@ -166,7 +180,7 @@ def hf_facts(kind: str) -> Facts:
     name = _documented_checkpoint(config)
     values = config(num_labels=HF_CLASSES).to_dict()
     usual = hf.preprocessing_of(_processor_defaults(kind, values.get("image_size")), values)
-    seen = examined(lambda: hf.create(values), _hf_head_path, lambda model: None, usual)
+    seen = examined(lambda: hf.create(values), hf.head_path, usual)
     stated = {"preprocessing": usual, "default": "default", "weights": {"default": {"hub": name}}}
     return {"name": name, "type": kind, **seen, **stated}
 
@@ -194,104 +208,57 @@ def _processor_defaults(kind: str, size: Any) -> Facts:
     return stated
 
 
-def _hf_head_path(model: nn.Module) -> str | tuple[str, ...] | None:
-    path = hf.head_path(model)
-    outside = {name.rpartition(".")[0] for name in hf.outside_base(model)}
-    heads = [each for each in outside if (ends_in(model.get_submodule(each)) or (0, 0))[1] == HF_CLASSES]
-    return tuple(sorted(heads)) if len(heads) > 1 else path
-
-
 def examined(
     build: Callable[[], nn.Module],
     head_path: Callable[[nn.Module], str | tuple[str, ...] | None],
-    pool_path: Callable[[nn.Module], str | None],
     usual: Preprocessing,
+    lacks_classifier: Callable[[nn.Module], bool] = lambda model: False,
 ) -> Facts:
-    """What a model with random weights shows of itself."""
+    """What a model with random weights shows of itself; a classifier that its weights lack is not counted."""
     model, order = ran(build, usual.size)
-    path = head_path(model)
-    module = dict(model.named_modules()).get(path) if isinstance(path, str) else None
-    ends = ends_in(module) if module is not None else None
-    facts: Facts = {"parameters": _size(model)}
-    if ends is None:
-        facts["refused"] = _why_not(path, module)
+    paths = head_path(model) or ()
+    paths = (paths,) if isinstance(paths, str) else paths
+    modules = dict(model.named_modules())
+    ends = [ends_in(modules[path]) if path in modules else None for path in paths]
+    facts: Facts = {"parameters": parameters_of(model)}
+    if not ends or None in ends:
+        facts["refused"] = _why_not(paths, modules)
     else:
-        facts |= {"head": path, "features": ends[0], "kind": ends[2]}
-        # transformers' models give an object, so that the head's own result has to do.
-        given = order and order.shapes.get("", order.shapes.get(str(path)))
-        if order is not None and given != (1, ends[1]):
-            facts["refused"] = f"its result has the shape {given}, not one score a class"
-    facts |= _stated(pool=pool_path(model))
+        facts |= _head_facts(model, paths, order)
+        if lacks_classifier(model):
+            facts["parameters"] -= sum(parameters_of(modules[path]) for path in paths)
+    if order is not None:
+        cost, pool = multiply_adds_and_pool(model, usual.size, facts.get("head"))
+        facts |= _stated(pool=pool) | {"multiply_adds": cost}
     others = [(usual.size[0] + 32, usual.size[1] + 32), (usual.size[0] * 2, usual.size[1] * 2)]
     looks_up = type(model).__name__ in LOOKS_UP_POSITIONS
-    if order is not None and (looks_up or not any(_runs_at(model, size) for size in others)):
+    if order is not None and (looks_up or not any(runs_at(model, size) for size in others)):
         facts["fixed_size"] = True
     return {**facts, "places": places(model, order) if order else []}
 
 
-def ran(build: Callable[[], nn.Module], size: tuple[int, int]) -> tuple[nn.Module, RunningOrder | None]:
-    """The model and its running order, without real memory where that is possible."""
-    model, reason = None, ""
-    for without_values in (torch.device("meta"), _parameters_on_meta()):
-        try:
-            with without_values:
-                model = build().to("meta")
-            return model, record(model, torch.zeros(1, 3, *size, device="meta"))
-        except Exception as error:  # whatever a library's code raises when tensors have no values
-            reason = _in_words(error)
-    if model is None:
-        raise LeftOut(f"it cannot be built: {reason}")
-    if _size(model) > LARGEST_IN_MEMORY:
-        return model, None
-    print(f"\rin memory: {type(model).__name__}, since on the meta device {reason}", flush=True)
-    model = build()
-    return model, record(model, torch.zeros(1, 3, *size))
+def _head_facts(model: nn.Module, paths: Sequence[str], order: RunningOrder | None) -> Facts:
+    ends = [ends_in(model.get_submodule(path)) or (0, 0, "vector") for path in paths]
+    facts: Facts = {"head": paths[0], "features": ends[0][0], "kind": ends[0][2]}
+    if len(paths) > 1:
+        facts["more_heads"] = list(paths[1:])
+    if order is None:
+        return facts
+    # transformers' models give an object, so that the head's own result has to do.
+    given = order.shapes.get("", order.shapes.get(paths[0]))
+    if given != (1, ends[0][1]):
+        facts["refused"] = f"its result has the shape {given}, not one score a class"
+    return facts
 
 
-@contextmanager
-def _parameters_on_meta() -> Iterator[None]:
-    """Drop the values of parameters alone, as soon as a module gets them.
-
-    This is for builders that compute counts of layers or rates with tensors, which have no values at all
-    inside `torch.device("meta")`.
-    """
-    register = nn.Module.register_parameter
-
-    def on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if param is not None and not param.is_meta:
-            param = nn.Parameter(param.detach().to("meta"), param.requires_grad)
-        register(self, name, param)
-
-    nn.Module.register_parameter = on_meta  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
-
-
-def _size(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _runs_at(model: nn.Module, size: tuple[int, int]) -> bool:
-    device = next(model.parameters()).device
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, 3, *size, device=device))
-    except Exception:  # a refusal has no class of its own
-        return False
-    return True
-
-
-def _why_not(path: str | tuple[str, ...] | None, module: nn.Module | None) -> str:
-    if isinstance(path, tuple):
-        return f"it has {len(path)} heads ({', '.join(path)})"
-    if path is None:
-        return "it states no place of a classifier"
-    if module is None:
-        return f"it has no classifier at {path}"
-    kind = type(module).__name__
-    return f"its classifier at {path} is a {kind}, neither a linear layer nor a 1×1 convolution"
+def _why_not(paths: Sequence[str], modules: Mapping[str, nn.Module]) -> str:
+    for path in paths:
+        if path not in modules:
+            return f"it has no classifier at {path}"
+        if ends_in(modules[path]) is None:
+            kind = type(modules[path]).__name__
+            return f"its classifier at {path} is a {kind}, neither a linear layer nor a 1×1 convolution"
+    return "it states no place of a classifier"
 
 
 def _stated(**facts: Any) -> Facts:
@@ -321,11 +288,7 @@ def _examine(job: tuple[str, str]) -> tuple[str, Facts | str]:
     except LeftOut as reason:
         return name, str(reason)
     except Exception as error:  # one model of a thousand must not cost the others
-        return name, _in_words(error)
-
-
-def _in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        return name, in_words(error)
 
 
 def build(source: str, processes: int) -> None:

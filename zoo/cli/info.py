@@ -13,6 +13,7 @@ from zoo.names import near_hint
 from zoo.units import count
 
 app = typer.Typer(add_completion=False)
+LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
 
 
 @app.command(epilog="zoo info vgg16 · zoo info timm:resnet50.a1_in1k")
@@ -44,24 +45,40 @@ def _lines(entry: registry.Entry) -> list[str]:
     lines = [
         entry.full_name,
         f"  parameters     {count(entry.parameters)} ({entry.parameters:,})",
+        *_multiply_adds(entry),
         f"  input          {known.size[0]} × {known.size[1]}{', no other size' if entry.fixed_size else ''}",
         f"  preprocessing  scale to {known.resize[0]} ({known.interpolation}, {known.fit}), centre {known.size[0]},"
         f" mean {_numbers(known.mean)}, std {_numbers(known.std)}",
         f"  head           {entry.head_path or '–'}"
-        + (f", {entry.features:,} features ({entry.kind})" if entry.features else ""),
+        + (f", {entry.features:,} features ({entry.kind})" if entry.features else "")
+        + (f"; the same head also at {', '.join(entry.more_heads)}" if entry.more_heads else ""),
         f"  freeze until   {_folded(entry.places)}",
     ]
     if entry.source == "hf":
         lines.append("  these are the defaults of its type; its own files on the hub are read when it is loaded")
     if entry.refused:
         lines.append(f"  cannot be fine-tuned: {entry.refused}")
+    elif entry.lacks_classifier:
+        lines.append("  the weights come without a classifier: a head takes its place, there is none to append to")
+    if entry.note:
+        lines.append(f"  {entry.note}")
     if not entry.weights:
         lines.append("  weights        none; it starts from random values with --weights none")
     for number, (tag, facts) in enumerate(entry.weights.items()):
         label = "weights" if not number else ""
         chosen = " (default)" if tag == entry.default else ""
         lines.append(f"  {label:<14} {tag}{chosen}{_stated(facts)}")
+    missing = [fact for fact in ("accuracy", "licence") if not any(fact in each for each in entry.weights.values())]
+    if entry.weights and missing:
+        lines.append(f"  {LIBRARIES[entry.source]} states no {' and no '.join(missing)} of these weights")
     return lines
+
+
+def _multiply_adds(entry: registry.Entry) -> list[str]:
+    if entry.multiply_adds is None:
+        return []
+    height, width = entry.preprocessing.size
+    return [f"  multiply-adds  {count(entry.multiply_adds)} for a picture of {height} × {width}"]
 
 
 def _stated(facts: Any) -> str:

@@ -42,7 +42,10 @@ def summary(
 
     # A folder that happens to have a model's name is not meant; one with a path in its name is.
     is_folder = Path(name).is_dir() and all(entry(source, name) is None for source in ("torchvision", "timm"))
-    model = zoo.load_checkpoint(name) if is_folder else zoo.load(name, weights=None)
+    known = None if is_folder else entry(*zoo.registry.find(name))
+    # A model that comes without a classifier is shown with the head that would take its place.
+    classes = 1 if known and known.lacks_classifier else None
+    model = zoo.load_checkpoint(name) if is_folder else zoo.load(name, classes, weights=None)
     if freeze is not None or unfreeze is not None:
         zoo.freeze(model, freeze or "none", unfreeze=unfreeze)
     found = zoo.summary(model, depth=depth)

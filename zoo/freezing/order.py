@@ -210,12 +210,13 @@ def _blocks(module: nn.Module, path: str) -> Iterable[str]:
 
 
 def _is_main_stack(part: nn.Module, module: nn.Module) -> bool:
-    """Whether a part repeats one kind of block and holds most of a module's parameters."""
+    """Whether a part repeats one kind of block, a list of them some kinds, and holds most of a module's parameters."""
     blocks = list(part.children())
+    kinds = len({type(block) for block in blocks})
     return (
-        type(part) in CONTAINERS
+        isinstance(part, CONTAINERS)
         and len(blocks) > 1
-        and len({type(block) for block in blocks}) == 1
+        and (kinds == 1 or (isinstance(part, nn.ModuleList) and kinds < len(blocks)))
         and any(True for _ in blocks[0].children())
         and _size(part) > _size(module) / 2
     )

@@ -34,6 +34,14 @@ class Entry:
     fixed_size: bool
     refused: str | None = None
     """Why this model cannot be fine-tuned, where that is so."""
+    lacks_classifier: bool = False
+    """Whether the weights come without a classifier, so that there is none to append to."""
+    more_heads: tuple[str, ...] = ()
+    """Other places of a classifier, which get the same head."""
+    multiply_adds: int | None = None
+    """Of one picture of the usual size."""
+    note: str | None = None
+    """What zoo does otherwise than the library, where that is so."""
 
     @property
     def full_name(self) -> str:
@@ -66,6 +74,14 @@ def entry(source: str, name: str) -> Entry | None:
     return entry_from(source, name, facts, tag or facts["default"])
 
 
+def entry_of_type(kind: str | None) -> Entry | None:
+    """What the index knows of a model type of transformers, under the checkpoint that it documents."""
+    for name, facts in index("hf")["models"].items():
+        if facts["type"] == kind:
+            return entry_from("hf", name, facts, facts["default"])
+    return None
+
+
 def entry_from(source: str, name: str, facts: Mapping[str, Any], default: str | None) -> Entry:
     """The entry of some facts of the index, `default` being the set of weights that is meant."""
     usual = index(source)["preprocessing"]
@@ -84,4 +100,8 @@ def entry_from(source: str, name: str, facts: Mapping[str, Any], default: str | 
         preprocessing=preprocessing_from(usual[stated]),
         fixed_size=facts.get("fixed_size", False),
         refused=facts.get("refused"),
+        lacks_classifier=facts["weights"].get(default, facts).get("classes") == 0,
+        more_heads=tuple(facts.get("more_heads", ())),
+        multiply_adds=facts.get("multiply_adds"),
+        note=facts.get("note"),
     )

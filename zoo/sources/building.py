@@ -13,7 +13,7 @@ from zoo import surgery
 from zoo.checkpoint.weights import load_state, read_weights
 from zoo.errors import CheckpointError, UsageError
 from zoo.head import building as heads
-from zoo.registry import Kind, ModelSpec, Preprocessing, entry, registration
+from zoo.registry import Kind, ModelSpec, Preprocessing, entry, entry_of_type, registration
 from zoo.sources import hf, timm, torchvision
 from zoo.sources.channels import widen
 
@@ -27,13 +27,14 @@ class Built:
     weights: str | None
     head_path: str | tuple[str, ...] | None
     """One place, several for a model of several heads, or None where none is known."""
-    pool_path: str | None
     preprocessing: Preprocessing
     licence: str | None
     arguments: Mapping[str, Any]
     fresh: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     """Those of `fresh` that the weights should have had."""
+    lacks_classifier: bool = False
+    """Whether there is no original classifier, and what stands in its place only shows what a head receives."""
 
 
 def build(source: str, name: str, weights: str | None, file: Path | None, *, offline: bool) -> Built:
@@ -66,7 +67,6 @@ def _build_torchvision(name: str, weights: str | None, file: Path | None, *, off
         name,
         weights,
         torchvision.head_path(model),
-        torchvision.pool_path(model),
         torchvision.preprocessing(name, published),
         torchvision.licence(name, published),
         given,
@@ -94,10 +94,10 @@ def _build_timm(name: str, weights: str | None, *, offline: bool) -> Built:
         name,
         name.partition(".")[2] or "default" if weights else None,
         timm.head_path(model),
-        timm.pool_path(model),
         timm.preprocessing(name),
         timm.licence(name) if weights else None,
         {},
+        lacks_classifier=timm.lacks_classifier(model),
     )
 
 
@@ -119,7 +119,6 @@ def _build_hf(name: str, weights: str | None, *, offline: bool) -> Built:
         name,
         weights,
         hf.head_path(model),
-        None,
         preprocessing,
         None,
         {"config": values},
@@ -141,7 +140,6 @@ def _build_own(name: str, weights: str | None) -> Built:
         name,
         weights,
         registered.head_path,
-        None,
         registered.preprocessing,
         registered.licence,
         {},
@@ -188,7 +186,7 @@ def spec_of_built(source: str, built: Built) -> ModelSpec:
         more_features=tuple(ends[0] for _, ends in found[1:]),
         bias=classifier.bias is not None,
         preprocessing=built.preprocessing,
-        pool_path=built.pool_path,
+        pool_path=_pool_path(source, built),
         licence=built.licence,
         arguments=built.arguments,
     )
@@ -196,15 +194,17 @@ def spec_of_built(source: str, built: Built) -> ModelSpec:
     return dataclasses.replace(spec, fresh=fresh)
 
 
+def _pool_path(source: str, built: Built) -> str | None:
+    """Where the index says that the map becomes the vector of features, if that module is there."""
+    kind = built.arguments.get("config", {}).get("model_type")
+    known = entry_of_type(kind) if source == "hf" else entry(source, built.name)
+    return known.pool_path if known and known.pool_path in dict(built.model.named_modules()) else None
+
+
 def _classifier_at(source: str, built: Built, path: str) -> tuple[nn.Module, tuple[int, int, Kind]]:
     """The classifier that stands at a place, and what it takes and gives; raises UsageError when it is none."""
     classifier = surgery.get_module(built.model, path)
     ends = surgery.ends_in(classifier)
-    if isinstance(classifier, nn.Identity):
-        raise UsageError(
-            f"the weights of {source}:{built.name} come without a classifier, whose place your head would take.",
-            f"zoo info {source}:{built.name.partition('.')[0]} shows its other weights",
-        )
     if ends is None:
         raise UsageError(
             f"the classifier of {source}:{built.name} at {path} is a {type(classifier).__name__}, neither a linear"

@@ -31,6 +31,7 @@ from zoo.registry import (
     ModelSpec,
     Preprocessing,
     Task,
+    entry,
     find,
     outputs_of,
     set_spec,
@@ -84,6 +85,9 @@ def load(
     labels = _labels(classes)
     if mode not in MODES:
         raise UsageError(f"mode is {mode!r}.", f"modes: {', '.join(MODES)}")
+    indexed = entry(source, plain)
+    if indexed is not None and indexed.refused:
+        raise UsageError(f"{source}:{plain} cannot be fine-tuned: {indexed.refused}.")
     weights = None if weights in (None, "none") else str(weights)
     given = _as_path(weights)
     known = _known(given, f"{source}:{plain}")
@@ -94,6 +98,11 @@ def load(
         built = build(source, plain, None if given else weights, given, offline=offline)
         model, spec = built.model, spec_of_built(source, built)
         wanted = inputs.wanted(model, spec, count, size)
+    if built.lacks_classifier and (mode == "append" or labels is None):
+        raise UsageError(
+            f"{spec.full_name} comes without a classifier, so there is none to {'append to' if labels else 'keep'}.",
+            "give it classes, and a head in its place: the mode is replace",
+        )
     lacking = [name for name in built.missing if spec.in_head(name)]
     if lacking and (mode == "append" or labels is None) and not allow_partial:
         raise CheckpointError(

@@ -1,7 +1,7 @@
 """The few lines of Python that build a model without zoo, written into its checkpoint for people to read."""
 
 from zoo.head import building as head
-from zoo.registry import ModelSpec
+from zoo.registry import ModelSpec, entry
 
 
 def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
@@ -13,10 +13,12 @@ def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
         return ()
     classes = None
     surgery: list[str] = []
-    if spec.head is not None and spec.head.preset == "linear" and spec.head.mode == "replace":
-        classes = spec.head.outputs
-    elif spec.head is not None:
-        surgery = _surgery(spec)
+    if spec.head is not None:
+        # The library's own constructor makes the linear head, and a place for another where it has none.
+        if spec.head.mode == "replace" and (spec.head.preset == "linear" or _lacks_classifier(spec)):
+            classes = spec.head.outputs
+        if spec.head.preset != "linear" or spec.head.mode != "replace":
+            surgery = _surgery(spec)
     return (
         "from torch import nn",
         "from safetensors.torch import load_file",
@@ -35,6 +37,11 @@ def _meaning(spec: ModelSpec) -> tuple[str, ...]:
         return ()
     std, mean = list(spec.head.std), list(spec.head.mean)
     return (f"# {', '.join(spec.head.classes)} = model(pictures) * torch.tensor({std!r}) + torch.tensor({mean!r})",)
+
+
+def _lacks_classifier(spec: ModelSpec) -> bool:
+    known = entry(spec.source, spec.name)
+    return known is not None and known.lacks_classifier
 
 
 def _loading(spec: ModelSpec) -> tuple[str, ...]:

@@ -13,11 +13,10 @@ from zoo.sources.hub import from_hub, from_url
 
 
 def create(name: str, given: Mapping[str, Any] | None = None) -> nn.Module:
-    """The model with random weights and its original class count."""
+    """The model with random weights and its original class count, one where that is none."""
     from timm import create_model
 
-    model: nn.Module = create_model(name, pretrained=False, **(given or {}))
-    return model
+    return _with_classifier(create_model(name, pretrained=False, **(given or {})))
 
 
 def input_arguments(name: str, channels: int | None, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -42,6 +41,8 @@ def resized(name: str, state: Mapping[str, Tensor], given: Mapping[str, Any], *,
     from timm import create_model
 
     overlay = {"state_dict": dict(state), "custom_load": False, "first_conv": None, "label_offset": 0}
+    if lacks_classifier(like):
+        given = {**given, "num_classes": 1}
     # timm's resampling of tables of positions warns of how it is written itself.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -58,7 +59,18 @@ def create_with(name: str, state: Mapping[str, Tensor] | None, file: Path) -> nn
     from timm import create_model
 
     overlay = {"file": str(file)} if state is None else {"state_dict": dict(state), "custom_load": False}
-    model: nn.Module = create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    return _with_classifier(create_model(name, pretrained=True, pretrained_cfg_overlay=overlay))
+
+
+def lacks_classifier(model: nn.Module) -> bool:
+    """Whether the weights of an architecture (DINOv2's, say) come without a classifier."""
+    return not getattr(model, "pretrained_cfg", {}).get("num_classes", 1)
+
+
+def _with_classifier(model: nn.Module) -> nn.Module:
+    """Give a model that comes without a classifier the one that `num_classes` makes, for a head to take its place."""
+    if lacks_classifier(model) and head_path(model) in dict(model.named_modules()):
+        model.reset_classifier(1)  # type: ignore[operator]
     return model
 
 
@@ -104,12 +116,6 @@ def head_path(model: nn.Module) -> str | tuple[str, ...] | None:
     if isinstance(stated, list | tuple):
         return tuple(stated)
     return stated or None
-
-
-def pool_path(model: nn.Module) -> str | None:
-    """Where the last map is pooled, where that is one module under one of timm's usual names."""
-    names = {name for name, _ in model.named_modules()}
-    return next((path for path in ("global_pool", "head.global_pool") if path in names), None)
 
 
 def empty_pool(model: nn.Module) -> str | None:

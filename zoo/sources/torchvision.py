@@ -33,16 +33,6 @@ HEAD_PATHS = {
     "VGG": "classifier.6",
     "VisionTransformer": "heads.head",
 }
-POOL_PATHS = {
-    "ConvNeXt": "avgpool",
-    "EfficientNet": "avgpool",
-    "GoogLeNet": "avgpool",
-    "Inception3": "avgpool",
-    "RegNet": "avgpool",
-    "ResNet": "avgpool",
-    "SqueezeNet": "classifier.3",
-    "SwinTransformer": "avgpool",
-}
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 # These spend seconds on random values that loading overwrites at once.
 WITH_INIT_SWITCH = ("googlenet", "inception_v3", "vgg")
@@ -110,11 +100,6 @@ def resized(usual: nn.Module, wanted: nn.Module, state: Mapping[str, Tensor]) ->
 def head_path(model: nn.Module) -> str | None:
     """Where the family keeps its classifier."""
     return HEAD_PATHS.get(type(model).__name__)
-
-
-def pool_path(model: nn.Module) -> str | None:
-    """Where the family pools its last map, where that is one module."""
-    return POOL_PATHS.get(type(model).__name__)
 
 
 def locate(name: str, weights: str, *, offline: bool) -> Path:
