@@ -42,6 +42,29 @@ def write_pictures(root: Path, counts: dict[str, int], *, size: int = 40, seed: 
     return root
 
 
+COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+
+
+def write_squares(root: Path, count: int, *, seed: int = 0) -> Path:
+    """A table of grey pictures with squares of some colours, their names and the grey beside each."""
+    chance = random.Random(seed)
+    rows = ["image,label,grey,blue,green,red"]
+    (root / "squares").mkdir(parents=True, exist_ok=True)
+    for place in range(count):
+        colours = [name for name in COLOURS if chance.random() < 0.5]
+        grey = chance.randrange(40, 200)
+        picture = Image.new("RGB", (16, 16), (grey, grey, grey))
+        for name in colours:
+            left, top = chance.randrange(8), chance.randrange(8)
+            picture.paste(COLOURS[name], (left, top, left + 8, top + 8))
+        picture.putpixel((0, 0), (place % 256, place // 256, 0))
+        picture.save(root / "squares" / f"{place}.png")
+        flags = ",".join(str(int(name in colours)) for name in COLOURS)
+        rows.append(f"squares/{place}.png,{'|'.join(colours)},{grey},{flags}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return root / "labels.csv"
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Two classes, ten pictures each."""

@@ -1,13 +1,14 @@
 """Measuring a checkpoint on labelled pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.data.folders import find_labelled
+from zoo.data.finding import find_labelled
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
+from zoo.data.tables import Columns
 from zoo.errors import CheckpointError
 from zoo.names import listed
 from zoo.registry import find_spec
@@ -22,7 +23,7 @@ from zoo.training.tasks import objective_of
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of a checkpoint on a folder of pictures."""
+    """The figures of a checkpoint on a folder or a table of pictures."""
 
     checkpoint: Path
     data: str
@@ -50,6 +51,10 @@ def evaluate(
     data: str | Path,
     *,
     split: str | None = None,
+    image_column: str | None = None,
+    label_column: Sequence[str] = (),
+    label_separator: str | None = None,
+    image_root: str | Path | None = None,
     batch_size: int = 32,
     workers: int | None = None,
     device: str = "auto",
@@ -57,12 +62,14 @@ def evaluate(
     base: str | Path | None = None,
     trust: str | None = None,
 ) -> Evaluation:
-    """Measure a checkpoint on a folder with one folder a class.
+    """Measure a checkpoint on a folder with one folder a class, or on a table of pictures.
 
         zoo.evaluate("checkpoints/vgg16-imgs", "./test").metrics["accuracy"]
 
-    Classes and preprocessing are the checkpoint's; a run stands for its best checkpoint. Where the folder
-    has `test/` or `val/`, that one is read, or the one that `split` names.
+    Classes, task and preprocessing are the checkpoint's; a run stands for its best checkpoint. Where the folder
+    has `test/` or `val/`, or the table such rows in its column `split`, those are read, or what `split` names. The
+    columns of a table are `image` and `label`, in a regression those of the targets, unless they are given;
+    `label_separator` stands between several labels in a cell, and paths are relative to `image_root`.
 
     `base` and `trust` are those of `load_checkpoint`.
 
@@ -75,7 +82,11 @@ def evaluate(
         raise CheckpointError(f"{place} does not say what its classes are.", "give the folder of a checkpoint")
     if spec.head is None:
         raise CheckpointError(f"{place} has the library's own classifier, whose classes are no folders of yours.")
-    dataset, read_from = find_labelled(Path(data).expanduser(), spec.head.classes, split)
+    root = Path(image_root) if image_root else None
+    columns = Columns(image_column, tuple(label_column), label_separator, root)
+    dataset, read_from = find_labelled(
+        Path(data).expanduser(), spec.head.classes, split, task=spec.head.task, columns=columns
+    )
     require_readable([picture.path for picture in dataset.val])
     on, objective = pick(device, amp), objective_of(spec.head)
     loader = Loader(

@@ -1,6 +1,7 @@
 """Dotted names, globs over them, near matches for what was mistyped, and how any of them may be shown."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -89,6 +90,15 @@ def listed(words: Sequence[str], most: int = 5) -> str:
     """
     shown = ", ".join(words[:most])
     return f"{shown} and {len(words) - most:,} more" if len(words) > most else shown
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts 2 before 10.
+
+    >>> sorted(["b10", "b2", "a"], key=natural)
+    ['a', 'b2', 'b10']
+    """
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def printable(text: str) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from zoo.data.folders import Picture, pictures_of
+from zoo.data.datasets import Picture
+from zoo.data.folders import pictures_of
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
 from zoo.errors import CheckpointError, UsageError

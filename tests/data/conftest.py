@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import write_pictures
-from zoo.data.folders import find_dataset, to_json
+from zoo.data.datasets import to_json
+from zoo.data.finding import find_dataset
 from zoo.data.pictures import require_readable
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests.conftest import write_pictures
 from tests.data.conftest import edit, names, record
+from zoo.data.datasets import Dataset, from_json, to_json
+from zoo.data.finding import find_dataset
 from zoo.data.fingerprint import Changes, changes, fingerprint, remaining
-from zoo.data.folders import Dataset, find_dataset, from_json, to_json
 from zoo.errors import DataError
 
 LAYOUTS = {"flat": [""], "train only": ["train/"], "train and val": ["train/", "val/"]}

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_pictures
-from zoo.data.folders import Dataset, find_dataset, find_labelled, from_json, pictures_of, to_json
+from zoo.data.datasets import Dataset, from_json, to_json
+from zoo.data.finding import find_dataset, find_labelled
+from zoo.data.folders import pictures_of
 from zoo.errors import CheckpointError, DataError, UsageError
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from zoo.data.datasets import from_json
 from zoo.data.fingerprint import Changes, changes, fingerprint, remaining
-from zoo.data.folders import from_json
 from zoo.errors import CheckpointError
 
 SHA = "0" * 64
@@ -65,3 +65,36 @@ def test_a_list_that_cannot_be_one_is_refused(tmp_path: Path, hostile: dict[str,
 def test_what_is_no_list_at_all_is_refused(tmp_path: Path, values: Any) -> None:
     with pytest.raises(CheckpointError, match=r"^run/data\.json is no list of data"):
         changes(values, tmp_path, where="run/data.json")
+
+
+LABELS: list[Any] = [[0, 0], [1, 0], [2], [-1], ["0"], [True], [0.0], 0, None, "0"]
+NUMBERS: list[Any] = [[1.0], [1.0, 2.0, 3.0], [1, 2], ["1.0", 2.0], [True, 1.0], [float("nan"), 1.0], 1.0, None]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [{"task": value} for value in ("multilabel", None, 5, [])]
+    + [{"table": value} for value in (5, [], True)]
+    + [{"classes": ["", "bee"]}, {"table": None}]
+    + [{"train": [["1.png", label, 9, 9, SHA]]} for label in LABELS]
+    + [{"task": "regression", "train": [["1.png", numbers, 9, 9, SHA]]} for numbers in NUMBERS],
+)
+def test_a_list_of_a_table_that_cannot_be_one_is_refused(tmp_path: Path, hostile: dict[str, Any]) -> None:
+    shared = {
+        "format": 3,
+        "root": str(tmp_path),
+        "table": str(tmp_path / "l.csv"),
+        "classes": ["n/a", "bee"],
+        "how": "",
+    }
+    values = {**shared, "task": "multi-label", "train": [["1.png", [0, 1], 9, 9, SHA]], "val": []}
+    assert fingerprint(values)
+    assert fingerprint({**values, "task": "regression", "train": [["1.png", [0.5, 1.0], 9, 9, SHA]]})
+    with pytest.raises(CheckpointError, match=r"^data\.json is no list of data"):
+        fingerprint({**values, **hostile})
+
+
+def test_a_list_of_before_there_were_tasks_is_read(tmp_path: Path) -> None:
+    values = {"root": str(tmp_path), "classes": ["ant", "bee"], "how": "", "train": [ROW], "val": []}
+    now = {**values, "format": 3, "task": "single-label", "table": None}
+    assert fingerprint({**values, "format": 2}) == fingerprint(now)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.conftest import write_pictures
-from zoo.data.folders import Picture
+from zoo.data.datasets import Picture
 from zoo.data.loading import Batches, Loader, Pictures, evaluation_transform, training_transform
 from zoo.registry import Preprocessing
 

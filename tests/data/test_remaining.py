@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.conftest import edit, names, record
+from zoo.data.datasets import from_json, to_json
 from zoo.data.fingerprint import changes, remaining
-from zoo.data.folders import from_json, to_json
 from zoo.data.pictures import require_readable
 from zoo.errors import DataError
 

@@ -44,7 +44,7 @@ def test_numbered_classes_get_the_names_of_the_folders(train: Train) -> None:
     [
         (3, r"the model's head has 3 classes, and .*imgs has 2: ant, bee(?s:.)*zoo\.swap_head"),
         (None, "has the library's own classifier(?s:.)*classes="),
-        (["bee", "ant"], "in another order than the folders: bee, ant"),
+        (["bee", "ant"], "in another order than the data's: bee, ant"),
     ],
 )
 def test_a_head_that_does_not_suit_the_data_is_refused(

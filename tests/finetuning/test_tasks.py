@@ -1,18 +1,21 @@
 """Runs of each task on pictures that are easy to tell apart: they learn, and what they leave behind is of the task."""
 
+import dataclasses
 import json
+import statistics
 from pathlib import Path
 
 import pytest
 import torch
 
 import zoo
-from tests.conftest import Command, write_pictures
+from tests.conftest import Command, write_pictures, write_squares
 from tests.finetuning.conftest import TINY, Listener, Train, press_ctrl_c, rows_of, same_weights, weights_of
 from zoo import recipe as recipes
 from zoo.checkpoint.config import from_json
 from zoo.errors import DataError, Stopped, UsageError
 from zoo.finetuning.comparing import recipe_changes
+from zoo.sources.rebuilding import rebuild_lines
 
 
 def test_one_output_learns_two_classes(train: Train, pictures: Path) -> None:
@@ -96,3 +99,191 @@ def test_a_model_that_is_given_says_its_task(train: Train) -> None:
     zoo.swap_head(model, "mlp")
     assert zoo.spec_of(model).head.task == "binary"  # type: ignore[union-attr]
     assert model(torch.zeros(1, 3, 16, 16)).shape == (1, 1)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_squares(tmp_path_factory.mktemp("squares"), 120)
+
+
+@pytest.fixture(scope="module")
+def labels(table: Path) -> zoo.Run:
+    """A run that learned which colours there are."""
+    return learned(table, "multi-label")
+
+
+@pytest.fixture(scope="module")
+def numbers(table: Path) -> zoo.Run:
+    """A run that learned how bright the grey is."""
+    return learned(table, "regression", label_column=["grey"])
+
+
+def learned(table: Path, task: str, **given: object) -> zoo.Run:
+    usual: dict[str, object] = {"augment": "none", "batch_size": 8, "epochs": 20, "lr": 0.1, "workers": 0}
+    usual |= {"settings": {"label-smoothing": 0.0}} if task == "multi-label" else {}
+    usual |= {"out": table.parent / "runs", "name": task, "device": "cpu", "keep": "best,last"}
+    return zoo.finetune(TINY, table, task=task, **{**usual, **given})  # type: ignore[arg-type]
+
+
+def test_several_labels_are_learned(labels: zoo.Run, table: Path) -> None:
+    assert labels.metrics["map"] > 0.95
+    assert labels.metrics["micro_f1"] > 0.9
+    assert list(labels.metrics) == ["loss", "map", "f1", "micro_f1", "exact"]
+    (row, *_) = rows_of(labels.folder)
+    assert list(row)[4:] == [
+        "train_loss",
+        "train_micro_f1",
+        "val_loss",
+        "val_map",
+        "val_f1",
+        "val_micro_f1",
+        "val_exact",
+    ]
+    text = (labels.folder / "summary.txt").read_text()
+    assert "3 labels (blue " in text
+    assert f"best mAP {labels.metrics['map']:.3f} at epoch {labels.best_epoch}" in text
+    best = max(rows_of(labels.folder), key=lambda row: float(row["val_map"]))
+    assert int(best["epoch"]) == labels.best_epoch
+
+
+def test_numbers_are_learned_in_their_own_unit(numbers: zoo.Run, table: Path) -> None:
+    assert numbers.metrics["r2"] > 0.9
+    assert 0 < numbers.metrics["mae"] < 12
+    listed = json.loads((numbers.folder / "data.json").read_text())
+    values = [label[0] for _, label, *_ in listed["train"]]
+    head = zoo.spec_of(zoo.load_checkpoint(numbers.best)).head
+    assert head is not None
+    assert (head.mean, head.std) == ((statistics.fmean(values),), (statistics.pstdev(values),))
+    said = dict(line.split(",")[0:3:2] for line in table.read_text().splitlines()[1:])
+    pictures = [table.parent / name for name in list(said)[:20]]
+    for each in zoo.predict(numbers.best, pictures, workers=0, device="cpu"):
+        assert each.values["grey"] == pytest.approx(float(said[f"squares/{each.path.name}"]), abs=45)
+        with pytest.raises(UsageError, match="tells numbers, not classes"):
+            _ = each.best
+    text = (numbers.folder / "summary.txt").read_text()
+    assert "1 target (grey 4" in text
+    assert "target (last epoch)  MAE" in text
+
+
+def test_what_is_predicted_is_what_is_evaluated(labels: zoo.Run, numbers: zoo.Run, table: Path) -> None:
+    rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    pictures = [table.parent / row[0] for row in rows]
+    told = zoo.predict(labels.best, pictures, workers=0, device="cpu")
+    exact = sum(set(each.classes) == set(filter(None, row[1].split("|"))) for each, row in zip(told, rows, strict=True))
+    found = zoo.evaluate(labels.best, table, workers=0, device="cpu")
+    assert found.metrics["exact"] == exact / len(rows)
+    assert found.confusion == ()
+    flags = zoo.evaluate(labels.best, table, label_column=["blue", "green", "red"], workers=0, device="cpu")
+    assert flags.metrics == found.metrics
+    values = zoo.predict(numbers.best, pictures, workers=0, device="cpu")
+    errors = [abs(each.values["grey"] - float(row[2])) for each, row in zip(values, rows, strict=True)]
+    assert zoo.evaluate(numbers.best, table, workers=0).metrics["mae"] == pytest.approx(statistics.fmean(errors))
+
+
+def test_a_threshold_says_which_labels_are_told(labels: zoo.Run, numbers: zoo.Run, table: Path) -> None:
+    pictures = [table.parent / "squares" / f"{place}.png" for place in range(30)]
+    counts = [
+        sum(len(each.classes) for each in zoo.predict(labels.best, pictures, threshold=limit, workers=0))
+        for limit in (0.0, 0.5, 0.99)
+    ]
+    assert counts[0] == 90
+    assert counts[0] > counts[1] > counts[2]
+    for given, message in (({"top": 2}, "top is for one class"), ({"threshold": 1.0}, "threshold is 1; it must be")):
+        with pytest.raises(UsageError, match=message):
+            zoo.predict(labels.best, pictures, **given)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="threshold is for yes or no"):
+        zoo.predict(numbers.best, pictures, threshold=0.5)
+
+
+def test_the_command_prints_what_each_task_tells(
+    labels: zoo.Run, numbers: zoo.Run, table: Path, zoo_command: Command
+) -> None:
+    picture = table.parent / "squares" / "1.png"
+    (many,), (one,) = (zoo.predict(run.best, picture, workers=0, device="cpu") for run in (labels, numbers))
+
+    def told(run: zoo.Run, form: str) -> str:
+        result = zoo_command("predict", run.best, picture, "--format", form, "-j", 0, "--device", "cpu")
+        assert (result.code, result.err) == (0, "")
+        return result.out
+
+    assert json.loads(told(labels, "json"))["predictions"] == [
+        {"path": str(picture), "labels": list(many.classes), "probabilities": many.values}
+    ]
+    assert json.loads(told(numbers, "json"))["predictions"] == [{"path": str(picture), "values": one.values}]
+    header, line = told(labels, "csv").splitlines()
+    assert header == "path,labels,probability_blue,probability_green,probability_red"
+    assert line.split(",")[1] == "|".join(many.classes)
+    assert told(numbers, "csv").splitlines() == ["path,grey", f"{picture},{one.values['grey']:.6g}"]
+    assert f"{one.values['grey']:.4g}" in told(numbers, "table")
+    assert all(name in told(labels, "table") for name in many.classes)
+    shown = zoo_command("evaluate", numbers.best, "--data", table, "-j", 0)
+    assert "target  MAE" in shown.out
+    assert "R² 0.9" in shown.out
+    assert zoo_command("evaluate", labels.best, "--data", table.parent).code == 3
+
+
+def test_the_best_weights_alone_give_the_numbers_by_the_lines_of_the_checkpoint(numbers: zoo.Run) -> None:
+    lines = json.loads((numbers.best / "config.json").read_text())["rebuild"]
+    assert lines == [], "a model of the user's own is built by nobody else"
+    head = zoo.spec_of(zoo.load_checkpoint(numbers.best)).head
+    model = zoo.load("shufflenet_v2_x0_5", classes=["grey"], task="regression", weights=None)
+    spec = zoo.spec_of(model)
+    (*_, last) = rebuild_lines(dataclasses.replace(spec, head=dataclasses.replace(spec.head, mean=(2.5,), std=(0.5,))))
+    assert last == "# grey = model(pictures) * torch.tensor([0.5]) + torch.tensor([2.5])"
+    assert head.mean != ()
+
+
+@pytest.mark.parametrize("task", ["binary", "multi-label", "regression"])
+def test_append_learns_from_the_original_outputs(train: Train, table: Path, task: str) -> None:
+    given = {"task": task, "mode": "append", "epochs": 1, "batch_size": 8}
+    given |= {"label_column": ["red"]} if task != "multi-label" else {}
+    run = train(data=table, **given)
+    model = zoo.load_checkpoint(run.best)
+    outputs = 3 if task == "multi-label" else 1
+    assert model.fc[1].weight.shape == (outputs, 10)
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, outputs)
+    assert run.metrics["loss"] > 0
+
+
+@pytest.mark.parametrize("task", ["binary", "multi-label"])
+def test_a_delta_and_an_export_keep_the_task(train: Train, table: Path, task: str, tmp_path: Path) -> None:
+    torch.save(zoo.load(TINY, weights=None).state_dict(), tmp_path / "weights.pth")
+    given = {"weights": tmp_path / "weights.pth", "freeze": "backbone", "save": "delta", "epochs": 1}
+    run = train(data=table, task=task, label_column=["red"] if task == "binary" else None, **given)
+    picture = table.parent / "squares" / "1.png"
+    whole = zoo.export(run.best, tmp_path / "whole", save="full").folder
+    assert zoo.predict(whole, picture, workers=0) == zoo.predict(run.best, picture, workers=0)
+    assert zoo.spec_of(zoo.load_checkpoint(whole)).head.task == task  # type: ignore[union-attr]
+
+
+def test_another_loss_or_another_scale_would_be_seen(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures that the runs reach are no accident of the pictures: a wrong loss does not reach them."""
+    from zoo.training.tasks import MultiLabel, Regression
+
+    monkeypatch.setattr(MultiLabel, "loss", lambda self, logits, labels, smoothing=0.0: (logits * 0 + labels).mean())
+    assert learned(table, "multi-label", name="wrong").metrics["map"] < 0.9
+    monkeypatch.setattr(Regression, "outcome", lambda self, logits: logits.double())
+    run = learned(table, "regression", label_column=["grey"], name="unscaled", epochs=2)
+    (told,) = zoo.predict(run.best, table.parent / "squares" / "1.png", workers=0)
+    assert abs(told.values["grey"]) < 10
+
+
+def test_smoothing_of_numbers_is_refused_where_it_was_asked_for(train: Train, table: Path) -> None:
+    given = {"task": "regression", "label_column": ["grey"], "epochs": 1, "data": table}
+    with pytest.raises(UsageError, match="a regression learns numbers"):
+        train(settings={"label-smoothing": 0.1}, **given)
+    assert train(recipe="fine-tune", **given).metrics["loss"] > 0
+
+
+def test_numbers_that_are_all_alike_are_told(train: Train, tmp_path: Path) -> None:
+    table = write_squares(tmp_path / "flat", 10)
+    table.write_text("image,age\n" + "".join(f"squares/{place}.png,7\n" for place in range(10)))
+    with pytest.raises(DataError, match="age is the same for every picture"):
+        train(data=table, task="regression", label_column=["age"])
+
+
+def test_a_model_that_cuts_its_outputs_off_at_zero_is_refused() -> None:
+    assert zoo.load("squeezenet1_1", classes=2, weights=None)
+    for task in ("binary", "multi-label", "regression"):
+        with pytest.raises(UsageError, match="has a ReLU behind its head, so no output is below 0"):
+            zoo.load("squeezenet1_1", classes=2, weights=None, task=task)  # type: ignore[arg-type]

@@ -47,6 +47,7 @@ def of_checkpoint(folder: Path) -> dict[str, Any]:
         "model_class": config.model_class,
         "weights": spec.weights if spec else None,
         "head": f"{head.preset}, {head.mode}, at {head.path}" if head else "the library's own",
+        "task": head.task if head else None,
         "classes": list(config.classes),
         "input": list(spec.preprocessing.size) if spec else None,
         "parameters": sum(math.prod(each.shape) for each in tensors.values()),

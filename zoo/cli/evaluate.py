@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import AsJson, Base, BatchSize, Checkpoint, Debug, Device, Trust, Workers
+from zoo.cli.options import (
+    AsJson,
+    Base,
+    BatchSize,
+    Checkpoint,
+    Debug,
+    Device,
+    ImageColumn,
+    LabelColumn,
+    Trust,
+    Workers,
+)
+from zoo.cli.options import split as words_of
 
 app = typer.Typer(add_completion=False)
 
@@ -14,12 +26,16 @@ def evaluate(
     checkpoint: Checkpoint,
     data: Annotated[
         str,
-        typer.Option("--data", help="Folder with one folder a class, or with test/ or val/.", metavar="FOLDER"),
+        typer.Option(
+            "--data", help="Folder with one folder a class, maybe in test/ or val/; or a table.", metavar="DATA"
+        ),
     ],
     split: Annotated[
         str | None,
-        typer.Option("--split", help="Which folder below it to read: test, val, train.", metavar="NAME"),
+        typer.Option("--split", help="Which part of it to read: test, val, train.", metavar="NAME"),
     ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     batch_size: BatchSize = 32,
     workers: Workers = None,
     device: Device = "auto",
@@ -40,6 +56,8 @@ def evaluate(
         checkpoint,
         data,
         split=split,
+        image_column=image_column,
+        label_column=words_of(label_column),
         batch_size=batch_size,
         workers=workers,
         device=device,

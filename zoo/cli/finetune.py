@@ -44,10 +44,17 @@ def finetune(
         str | None,
         option(
             "--data",
-            help="Folder with one folder a class, or with train/ and val/.",
+            help="Folder with one folder a class, or with train/ and val/; or a table of pictures.",
             panel=RUN,
-            metavar="FOLDER",
+            metavar="DATA",
         ),
+    ] = None,
+    image_column: Annotated[
+        str | None, option("--image-column", help="A table's column of pictures, image.", panel=RUN, metavar="NAME")
+    ] = None,
+    label_column: Annotated[
+        list[str] | None,
+        option("--label-column", help="A table's column of labels, label, or several.", panel=RUN, metavar="NAMES"),
     ] = None,
     weights: Annotated[
         str | None,
@@ -230,12 +237,15 @@ def finetune(
 ) -> None:
     """Fine-tune a pretrained model on your own pictures.
 
-    The data is a folder with one folder a class. Without --recipe, a frozen backbone is trained by
-    linear-probe and everything else by fine-tune. What is not given is the recipe's; zoo recipes show NAME tells it.
+    The data is a folder with one folder a class, or a table (.csv, .tsv, .jsonl, .parquet). Without --recipe,
+    a frozen backbone is trained by linear-probe and everything else by fine-tune. What is not given is the
+    recipe's; zoo recipes show NAME tells it.
     """
     given: dict[str, Any] = {
         "model": model,
         "data": data,
+        "image-column": image_column,
+        "label-column": split(label_column) or None,
         "weights": weights,
         "allow-partial": allow_partial or None,
         "classes": split([classes]) if classes else None,

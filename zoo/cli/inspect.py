@@ -75,6 +75,8 @@ def _print_checkpoint(found: dict[str, Any]) -> None:
     _line("model", f"{found['model']} ({found['model_class']})")
     _line("weights from", str(found["weights"] or "random values"))
     _line("head", str(found["head"]))
+    if found["task"]:
+        _line("task", found["task"])
     _line(
         "classes",
         f"{len(found['classes'])}: {', '.join(found['classes'][:8])}{' …' if len(found['classes']) > 8 else ''}",

@@ -28,6 +28,16 @@ Trust = Annotated[
         show_default=False,
     ),
 ]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option("--image-column", help="A table's column of pictures, image.", metavar="NAME", show_default=False),
+]
+LabelColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label-column", help="A table's column of labels, label, or several.", metavar="NAMES", show_default=False
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RunAsJson = Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]

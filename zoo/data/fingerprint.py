@@ -1,9 +1,10 @@
 """Whether the pictures of a run are still what they were when it began, wherever they lie now.
 
 A picture is its content. One that has another path now is followed there, by its sha256; the place of the
-root, times of change and folders that are no class of the run do not count.
+root, times of change and folders or rows that are of no class of the run do not count.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.data.folders import Dataset, Picture, labels_below
-from zoo.data.listing import Row, parse
+from zoo.data.datasets import Dataset, Picture
+from zoo.data.finding import labels_now
+from zoo.data.listing import Label, Row, parse
 from zoo.data.pictures import WORKERS
+from zoo.data.tables import Columns
 from zoo.errors import DataError
 from zoo.files import sha256
 from zoo.names import listed
@@ -22,15 +25,15 @@ from zoo.names import listed
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A picture of the run that lies at another path now."""
+    """A picture of the run that lies at another path now, or of which a table says something else."""
 
     old: str
     new: str
-    label: int
-    """That of the class folder where it lies now."""
+    label: Label
+    """What the class folder or the row says where it stands now."""
 
     def __str__(self) -> str:
-        return f"{self.old} → {self.new}"
+        return f"{self.old} → {self.new}" if self.new != self.old else f"{self.old} has another label"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Changes:
     edited: tuple[str, ...] = ()
     """Other content at the same path."""
     relabelled: tuple[Move, ...] = ()
-    """The same content in the folder of another class."""
+    """The same content in the folder of another class, or with another label in the table."""
     renamed: tuple[Move, ...] = ()
     """The same content at another path in the same class."""
     added: tuple[str, ...] = ()
@@ -99,8 +102,12 @@ def changes(
     where: str = "data.json",
     seen: Callable[[], None] | None = None,
     thorough: bool = False,
+    table: Path | None = None,
+    columns: Columns = Columns(),  # noqa: B008 - it is frozen
 ) -> Changes:
     """Compare what a `data.json` lists with what lies below a root now; `seen` is called once a listed picture.
+
+    Where a table names the pictures, what it says now is compared too; which half a picture is in is the list's.
 
     A file whose size and time of change are as recorded counts as unchanged and is not read, unless `thorough`;
     any other is hashed, so a copy in another place with other times is no change. A list of format 1 knows no
@@ -111,9 +118,13 @@ def changes(
     """
     listing = parse(values, where)
     try:
-        now = labels_below(root, listing.classes)
+        now = labels_now(listing, table or root, columns)
         lost = _lost(listing.rows, root, seen, thorough)
-        places = {row.name: row.label for row in lost if (root / row.name).is_file()}
+        gone = {row.name for row in lost}
+        if table is not None:
+            lost += [row for row in listing.rows if row.name not in now and row.name not in gone]
+            gone |= {row.name for row in lost}
+        places = {row.name: now.get(row.name, row.label) for row in lost if _is_named(row.name, root, now, table)}
         known = {row.name for row in listing.rows}
         places |= {name: label for name, label in now.items() if name not in known}
         moves = _moves(lost, places, root)
@@ -121,7 +132,13 @@ def changes(
         raise DataError(
             f"a picture cannot be compared with the run's: {error}.", "make it readable, or take it away"
         ) from error
-    return _sorted_out(lost, places, moves)
+    found = _sorted_out(lost, places, moves)
+    stayed = {row.name for row in listing.rows} - gone | set(found.edited)
+    told = [row for row in listing.rows if row.name in stayed and now.get(row.name, row.label) != row.label]
+    if not told:
+        return found
+    again = tuple(Move(row.name, row.name, now[row.name]) for row in told)
+    return dataclasses.replace(found, relabelled=(*found.relabelled, *again))
 
 
 def remaining(values: Any, root: Path, found: Changes, where: str = "data.json") -> Dataset:
@@ -143,15 +160,23 @@ def remaining(values: Any, root: Path, found: Changes, where: str = "data.json")
         return tuple(Picture(root / each.new, each.label) for each in kept)
 
     train, val = left(listing.train), left(listing.val)
-    trained = {picture.label for picture in train}
+    kinds = listing.task, listing.table
+    trained = {label for each in train for label in (each.label if isinstance(each.label, tuple) else (each.label,))}
     empty = [name for label, name in enumerate(listing.classes) if label not in trained]
+    if listing.task == "regression":
+        empty = [] if train else list(listing.classes)
     if empty or not val:
         what = f"no picture of {listed(empty)} to train on" if empty else "no picture to validate on"
         raise DataError(f"what is left of the run's pictures in {root} has {what}.", "put them back to go on")
     if (len(train), len(val)) == (len(listing.train), len(listing.val)):
-        return Dataset(root, listing.classes, train, val, listing.how)
+        return Dataset(root, listing.classes, train, val, listing.how, (), *kinds)
     how = f"{len(train):,} / {len(val):,} left of {len(listing.train):,} / {len(listing.val):,}"
-    return Dataset(root, listing.classes, train, val, how)
+    return Dataset(root, listing.classes, train, val, how, (), *kinds)
+
+
+def _is_named(name: str, root: Path, now: Mapping[str, Label], table: Path | None) -> bool:
+    """Whether a picture stands at this path still: by the table where there is one, and as a file."""
+    return (table is None or name in now) and (root / name).is_file()
 
 
 def _content(row: Row) -> str | None:
@@ -182,7 +207,7 @@ def _is_there(row: Row, path: Path, thorough: bool) -> bool:
     return (status.st_mtime_ns == facts.mtime_ns and not thorough) or sha256(path) == facts.sha256
 
 
-def _sorted_out(lost: Sequence[Row], places: Mapping[str, int], moves: Sequence[Move]) -> Changes:
+def _sorted_out(lost: Sequence[Row], places: Mapping[str, Label], moves: Sequence[Move]) -> Changes:
     """What happened to each lost picture, and to each place that holds something else or something new."""
     labels = {row.name: row.label for row in lost}
     taken = {move.new for move in moves}
@@ -198,7 +223,7 @@ def _sorted_out(lost: Sequence[Row], places: Mapping[str, int], moves: Sequence[
     )
 
 
-def _moves(lost: Sequence[Row], places: Mapping[str, int], root: Path) -> list[Move]:
+def _moves(lost: Sequence[Row], places: Mapping[str, Label], root: Path) -> list[Move]:
     """Where lost contents lie now: each in a place of its own, in its own class if there is one."""
     alike = _by_content(places, root, {row.facts.size for row in lost if row.facts})
     moves: dict[str, Move] = {}

@@ -1,56 +1,20 @@
-"""Class folders: which pictures there are, of which class, for training and for validation.
-
-The user's files are only read. A split is a list of names, kept in `data.json`.
-"""
+"""Class folders: which pictures there are, of which class, for training and for validation."""
 
 import os
-import random
-import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from zoo.data.listing import FORMAT, WITHOUT_FACTS, Facts, Row, parse
+from zoo.data.datasets import Dataset, Picture
+from zoo.data.splitting import by_class
 from zoo.errors import DataError, UsageError
-from zoo.names import listed, near_hint
+from zoo.names import listed, natural, near_hint
 from zoo.registry import Task
-from zoo.seeding import derive
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
 VAL_NAMES = ("val", "valid", "validation")
-VAL_SHARE = 0.2
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A file and its class."""
-
-    path: Path
-    label: int
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Pictures for training and for validation, with one map of classes."""
-
-    root: Path
-    classes: tuple[str, ...]
-    train: tuple[Picture, ...]
-    val: tuple[Picture, ...]
-    how: str
-    """Where the validation pictures come from, in words."""
-    notes: tuple[str, ...] = ()
-    """What a person should know: classes too small to split, files that are no pictures."""
-
-    def counts(self) -> dict[str, int]:
-        """Pictures a class, training and validation together."""
-        found = Counter(picture.label for picture in (*self.train, *self.val))
-        return {name: found[label] for label, name in enumerate(self.classes)}
-
-
-def find_dataset(
+def find_in_folders(
     root: Path, *, classes: Sequence[str] | int | None = None, seed: int = 0, task: Task = "single-label"
 ) -> Dataset:
     """The pictures below a folder, split for training and validation.
@@ -61,6 +25,7 @@ def find_dataset(
 
     Raises DataError for what cannot be trained on.
     """
+    _require_one_class(root, task)
     _check_folder(root)
     train_root, val_root = _split_roots(root)
     wanted = None if classes is None or isinstance(classes, int) else set(classes)
@@ -79,7 +44,7 @@ def find_dataset(
     pictures = {name: found[name] for name in names}
     labels = {name: label for label, name in enumerate(names)}
     if val_root is None:
-        train, val, split_notes = _split(pictures, labels, seed)
+        train, val, split_notes = by_class(pictures, labels, seed)
         how = f"split {len(train):,} / {len(val):,}, stratified, seed {seed}"
         notes += split_notes
     else:
@@ -96,16 +61,19 @@ def find_dataset(
             f"{root} leaves no picture for validation: every class has one picture.",
             "give each class two pictures or more, or a val/ folder",
         )
-    return Dataset(root, tuple(names), train, val, how, tuple(notes))
+    return Dataset(root, tuple(names), train, val, how, tuple(notes), task)
 
 
-def find_labelled(root: Path, classes: Sequence[str], split: str | None = None) -> tuple[Dataset, str]:
+def labelled_in_folders(
+    root: Path, classes: Sequence[str], split: str | None = None, task: Task = "single-label"
+) -> tuple[Dataset, str]:
     """The pictures to evaluate on, labelled by the classes of a checkpoint, and the name of what was read.
 
     Where the folder has `test/` or `val/`, that is read, `test` before `val`, unless `split` says which.
 
     Raises DataError when a class is unknown to the checkpoint or nothing is found.
     """
+    _require_one_class(root, task)
     _check_folder(root)
     wanted = (split,) if split else ("test", *VAL_NAMES)
     place = next((root / name for name in wanted if (root / name).is_dir()), None)
@@ -114,7 +82,7 @@ def find_labelled(root: Path, classes: Sequence[str], split: str | None = None) 
     place = place or root
     found, notes = _class_folders(place)
     pictures = _labelled(found, {name: label for label, name in enumerate(classes)}, place, None)
-    return Dataset(root, tuple(classes), (), pictures, f"{len(pictures):,} pictures", tuple(notes)), str(place)
+    return Dataset(root, tuple(classes), (), pictures, f"{len(pictures):,} pictures", tuple(notes), task), str(place)
 
 
 def pictures_of(arguments: Iterable[str]) -> list[Path]:
@@ -143,7 +111,7 @@ def pictures_of(arguments: Iterable[str]) -> list[Path]:
 
 
 def labels_below(root: Path, classes: Sequence[str]) -> dict[str, int]:
-    """What `find_dataset` would take for these classes now: paths below the root with their labels, unsplit.
+    """What `find_in_folders` would take for these classes now: paths below the root with their labels, unsplit.
 
     A class whose folder is gone or empty has none.
 
@@ -157,47 +125,6 @@ def labels_below(root: Path, classes: Sequence[str]) -> dict[str, int]:
         for label, name in enumerate(classes)
         for path in _files(place / name)[0]
     }
-
-
-def to_json(dataset: Dataset, seed: int, facts: Mapping[Path, Facts] | None = None) -> dict[str, Any]:
-    """A dataset as plain values, paths below its root; `facts` say what was in each of its files."""
-
-    def rows(pictures: Sequence[Picture]) -> list[list[Any]]:
-        return [
-            Row(path.relative_to(dataset.root).as_posix(), label, facts[path] if facts is not None else None).to_json()
-            for path, label in ((picture.path, picture.label) for picture in pictures)
-        ]
-
-    return {
-        "format": WITHOUT_FACTS if facts is None else FORMAT,
-        "root": str(dataset.root.resolve()),
-        "classes": list(dataset.classes),
-        "how": dataset.how,
-        "seed": seed,
-        "train": rows(dataset.train),
-        "val": rows(dataset.val),
-    }
-
-
-def from_json(values: Any, where: str, root: Path | None = None) -> Dataset:
-    """The dataset that `to_json` wrote, or the same pictures below another root.
-
-    Raises CheckpointError when the values are no list of data, DataError when files are gone.
-    """
-    listing = parse(values, where)
-    place = listing.root if root is None else root
-
-    def pictures(rows: Sequence[Row]) -> tuple[Picture, ...]:
-        return tuple(Picture(place / row.name, row.label) for row in rows)
-
-    dataset = Dataset(place, listing.classes, pictures(listing.train), pictures(listing.val), listing.how)
-    try:
-        gone = [str(picture.path) for picture in (*dataset.train, *dataset.val) if not picture.path.is_file()]
-    except OSError as error:
-        raise DataError(f"the pictures of the run cannot be looked at: {error}.", "make them readable") from error
-    if gone:
-        raise DataError(f"{len(gone):,} pictures of the run are gone: {listed(gone, 3)}.", "put them back to go on")
-    return dataset
 
 
 def _split_roots(root: Path) -> tuple[Path, Path | None]:
@@ -216,25 +143,31 @@ def _split_roots(root: Path) -> tuple[Path, Path | None]:
     return root, None
 
 
+def _require_one_class(root: Path, task: Task) -> None:
+    if task in ("multi-label", "regression") and root.is_dir():
+        raise DataError(
+            f"{root} is a folder, which says one class a picture; the task {task} needs a table.",
+            "give one with a column of pictures and one of labels: --data labels.csv",
+        )
+
+
 def _check_folder(root: Path) -> None:
     if not root.exists():
         parent = root.parent if root.parent.is_dir() else Path()
         raise DataError(f"there is no folder {root}.", *near_hint(root.name, _subfolders(parent)))
     if not root.is_dir():
-        raise DataError(f"{root} is a file, not a folder.", "give the folder that has a folder for each class")
+        raise DataError(
+            f"{root} is a file, not a folder.",
+            "give the folder that has a folder for each class, or a table: .csv, .tsv, .jsonl, .parquet",
+        )
 
 
 def _subfolders(root: Path) -> list[str]:
-    return sorted((path.name for path in root.iterdir() if path.is_dir() and _is_visible(path.name)), key=_natural)
+    return sorted((path.name for path in root.iterdir() if path.is_dir() and _is_visible(path.name)), key=natural)
 
 
 def _is_visible(name: str) -> bool:
     return not name.startswith((".", "__MACOSX"))
-
-
-def _natural(name: str) -> list[Any]:
-    """A key that sorts 2 before 10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[dict[str, list[Path]], list[str]]:
@@ -268,8 +201,8 @@ def _files(root: Path) -> tuple[list[Path], list[Path]]:
     pictures: list[Path] = []
     others: list[Path] = []
     for place, folders, names in os.walk(root):
-        folders[:] = sorted(filter(_is_visible, folders), key=_natural)
-        for name in sorted(filter(_is_visible, names), key=_natural):
+        folders[:] = sorted(filter(_is_visible, folders), key=natural)
+        for name in sorted(filter(_is_visible, names), key=natural):
             (pictures if Path(name).suffix.lower() in SUFFIXES else others).append(Path(place) / name)
     return pictures, [path for path in others if path.name.lower() not in ("thumbs.db", "desktop.ini")]
 
@@ -317,21 +250,3 @@ def _labelled(
             "the classes are those of training; rename the folder or take it away",
         )
     return tuple(Picture(path, labels[name]) for name, paths in found.items() if name in labels for path in paths)
-
-
-def _split(
-    found: Mapping[str, list[Path]], labels: Mapping[str, int], seed: int
-) -> tuple[tuple[Picture, ...], tuple[Picture, ...], list[str]]:
-    """A stratified split: of each class a fifth, at least one picture, validates if the class has two."""
-    train: list[Picture] = []
-    val: list[Picture] = []
-    single = [name for name, paths in found.items() if len(paths) == 1]
-    for name, paths in found.items():
-        order = list(paths)
-        random.Random(derive(seed, "split", name)).shuffle(order)  # noqa: S311 - a split is no secret
-        count = max(1, round(len(order) * VAL_SHARE)) if len(order) > 1 else 0
-        chosen = set(order[:count])
-        for path in paths:
-            (val if path in chosen else train).append(Picture(path, labels[name]))
-    notes = [f"too small to split, all for training: {listed(single)} (1 picture each)"] if single else []
-    return tuple(train), tuple(val), notes

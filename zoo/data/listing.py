@@ -1,23 +1,28 @@
 """`data.json`: which pictures a run uses and what was in them, as data that a reader can check.
 
-Format 2 has `[path, label, size, mtime_ns, sha256]` for each picture, format 1 only `[path, label]`.
+Formats 2 and 3 have `[path, label, size, mtime_ns, sha256]` for each picture, format 1 only `[path, label]`. Format 3
+says which task it is for and which table named the pictures: a label is a class's place, or in a task of several labels
+a list of places, or in a regression a list of numbers.
 """
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from zoo.errors import CheckpointError
+from zoo.registry import Task
 
-WITHOUT_FACTS, FORMAT = 1, 2
-WIDTHS = {WITHOUT_FACTS: 2, FORMAT: 5}
+WITHOUT_FACTS, WITHOUT_TASK, FORMAT = 1, 2, 3
+WIDTHS = {WITHOUT_FACTS: 2, WITHOUT_TASK: 5, FORMAT: 5}
 HEX = frozenset("0123456789abcdef")
 REPAIR = ("put back the file as the run wrote it, or start the run again",)
 
 T = TypeVar("T")
+Label = int | tuple[int, ...] | tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +41,15 @@ class Row:
 
     name: str
     """Its path below the root, with forward slashes."""
-    label: int
+    label: Label
     facts: Facts | None
     """None in a list of format 1."""
 
     def to_json(self) -> list[Any]:
         """The row as plain values."""
         facts = self.facts
-        return [self.name, self.label] + ([facts.size, facts.mtime_ns, facts.sha256] if facts else [])
+        label = list(self.label) if isinstance(self.label, tuple) else self.label
+        return [self.name, label] + ([facts.size, facts.mtime_ns, facts.sha256] if facts else [])
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,14 @@ class Listing:
     how: str
     train: tuple[Row, ...]
     val: tuple[Row, ...]
+    task: Task = "single-label"
+    table: Path | None = None
+    """The table that named the pictures; None where folders did."""
+
+    @property
+    def place(self) -> Path:
+        """What the run was given as its data."""
+        return self.table or self.root
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -66,28 +80,49 @@ def parse(values: Any, where: str) -> Listing:
     """The list that plain values mean; raises CheckpointError when they are none or lead out of their root."""
     try:
         version = _typed(values.get("format", WITHOUT_FACTS), int)
-        if version not in (WITHOUT_FACTS, FORMAT):
-            raise ValueError(f"its format is {version}; this zoo reads {WITHOUT_FACTS} and {FORMAT}")
-        classes = tuple(_class_name(name) for name in _typed(values["classes"], list))
+        if version not in WIDTHS:
+            raise ValueError(f"its format is {version}; this zoo reads {', '.join(map(str, WIDTHS))}")
+        task, table = _origin(values) if version == FORMAT else ("single-label", None)
+        name_of = _class_name if table is None else _label_name
+        classes = tuple(name_of(name) for name in _typed(values["classes"], list))
         train, val = (
-            tuple(_row(row, version, len(classes)) for row in _typed(values[half], list)) for half in ("train", "val")
+            tuple(_row(row, version, len(classes), task) for row in _typed(values[half], list))
+            for half in ("train", "val")
         )
         _check_unique(classes)
         _check_unique([row.name for row in (*train, *val)])
-        return Listing(Path(_typed(values["root"], str)), classes, str(values["how"]), train, val)
+        return Listing(Path(_typed(values["root"], str)), classes, str(values["how"]), train, val, task, table)
     except KeyError as error:
         raise CheckpointError(f"{where} is no list of data: it has no {error}.", *REPAIR) from error
     except (AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{where} is no list of data: {error}.", *REPAIR) from error
 
 
-def _row(values: Any, version: int, classes: int) -> Row:
+def _origin(values: Any) -> tuple[Task, Path | None]:
+    """The task and the table of a list; only tables name several labels or numbers."""
+    task, table = values["task"], values["table"]
+    if task not in get_args(Task) or (table is None and task in ("multi-label", "regression")):
+        raise ValueError(f"its task is {task!r:.40}")
+    return task, None if table is None else Path(_typed(table, str))
+
+
+def _row(values: Any, version: int, classes: int, task: Task) -> Row:
     if len(_typed(values, list)) != WIDTHS[version]:
         raise ValueError(f"{len(values)} values for a picture, not {WIDTHS[version]}")
     name, label, *facts = values
-    if not 0 <= _typed(label, int) < classes:
+    return Row(_below_root(name), _label(label, classes, task, name), _facts(*facts) if facts else None)
+
+
+def _label(label: Any, classes: int, task: Task, name: str) -> Label:
+    if task == "regression":
+        numbers = tuple(float(_typed(number, float)) for number in _typed(label, list))
+        if len(numbers) != classes or not all(map(math.isfinite, numbers)):
+            raise ValueError(f"{name!r} has the numbers {label} of {classes} targets")
+        return numbers
+    places = _typed(label, list) if task == "multi-label" else [label]
+    if not all(0 <= _typed(place, int) < classes for place in places) or sorted(set(places)) != places:
         raise ValueError(f"{name!r} has the label {label} of {classes} classes")
-    return Row(_below_root(name), label, _facts(*facts) if facts else None)
+    return tuple(places) if task == "multi-label" else places[0]
 
 
 def _facts(size: Any, mtime_ns: Any, sha256: Any) -> Facts:
@@ -110,6 +145,12 @@ def _class_name(name: Any) -> str:
     """A class is a folder, looked up on the disk: its name leads nowhere else."""
     if len(Path(_below_root(name)).parts) != 1:
         raise ValueError(f"a bad class {name!r}")
+    return str(name)
+
+
+def _label_name(name: Any) -> str:
+    if not _typed(name, str):
+        raise ValueError("a class without a name")
     return str(name)
 
 

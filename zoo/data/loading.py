@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import data as torch_data
 from torchvision.transforms import InterpolationMode, v2
 
-from zoo.data.folders import Picture
+from zoo.data.datasets import Picture
 from zoo.data.pictures import read_picture, require_mode
 from zoo.errors import UsageError
 from zoo.registry import Preprocessing

@@ -44,6 +44,8 @@ def finetune(
     head: str | None = None,
     mode: str | None = None,
     task: str | None = None,
+    image_column: str | None = None,
+    label_column: Sequence[str] | None = None,
     freeze: str | None = None,
     unfreeze: str | None = None,
     epochs: int | None = None,
@@ -79,9 +81,10 @@ def finetune(
     allow_partial: bool | None = None,
     reporter: Reporter | None = None,
 ) -> Run:
-    """Fine-tune a model on a folder of pictures and keep its checkpoints.
+    """Fine-tune a model on a folder or a table of pictures and keep its checkpoints.
 
-    `model` is a name or a model of `zoo.load`, `data` a folder with one folder a class. `recipe` is a
+    `model` is a name or a model of `zoo.load`, `data` a folder with one folder a class, or a table with a column of
+    paths and one of labels, named by `image_column` and `label_column`; `task` says what is learned. `recipe` is a
     preset, a file, or left to the policy: `linear-probe` for a frozen backbone, else `fine-tune`. The other
     arguments override it, `settings` by its own keys. Nothing is printed; a `reporter` hears what happens. A
     model that is given is trained in place: it moves to the device, and what the recipe freezes stays frozen.
@@ -102,6 +105,8 @@ def finetune(
         "head": head,
         "mode": mode,
         "task": task,
+        "image-column": image_column,
+        "label-column": list(label_column) if label_column else None,
         "freeze": freeze,
         "unfreeze": unfreeze,
         "epochs": epochs,

@@ -7,8 +7,12 @@ from typing import Any
 from zoo.errors import CheckpointError, UsageError
 from zoo.recipe import RECIPE_KEYS, STAGE_KEYS, Recipe, from_values, to_values
 
-FREE = frozenset({"name", "summary", "data", "workers", "device", "amp", "save", "keep", "save-every", "allow-partial"})
-"""Settings that leave the numbers alone; of the device and its precision the machine's own comparison tells."""
+FREE = frozenset(
+    {"name", "summary", "data", "image-column", "label-column", "label-separator", "image-root"}
+    | {"workers", "device", "amp", "save", "keep", "save-every", "allow-partial"}
+)
+"""Settings that leave the numbers alone; of the device and its precision the machine's own comparison tells, and what
+a table says by other columns is compared picture by picture."""
 FIXED = frozenset({"model", "task", "weights", "head", "mode", "classes", "channels", "stages"})
 """What a checkpoint is made of: with another one it is another run."""
 POLICY = frozenset({"freeze", "unfreeze"})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zoo import files
 from zoo.checkpoint import reading
+from zoo.data.tables import is_table
 from zoo.errors import StorageError, UsageError
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
@@ -22,7 +23,7 @@ def opened(plan: Plan, reporter: Reporter) -> Iterator[None]:
 
     Where another run took the default name a moment ago, the next free one is taken.
     """
-    first = plan.folder.with_name(default_name(plan.spec.full_name, plan.dataset.root.resolve()))
+    first = plan.folder.with_name(default_name(plan.spec.full_name, plan.dataset.place.resolve()))
     with files.explained(plan.folder):
         plan.folder.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -55,14 +56,15 @@ def write_recipe(plan: Plan) -> None:
 
 
 def default_name(model: str, root: Path) -> str:
-    """What a run is called unless it is named: its model, without the owner on a hub, and its data.
+    """What a run is called unless it is named: its model, without the owner on a hub, and its folder or table.
 
     >>> default_name("hf:google/vit-base-patch16-224", Path("/data/my pictures"))
     'vit-base-patch16-224-my-pictures'
     """
     source, _, name = model.partition(":")
     short = Path(name).name if source == "hf" else name
-    return re.sub(r"[^\w.+-]+", "-", f"{short}-{root.name}").strip("-.")
+    data = root.stem if is_table(root) else root.name
+    return re.sub(r"[^\w.+-]+", "-", f"{short}-{data}").strip("-.")
 
 
 def is_numbered(name: str, first: str) -> bool:

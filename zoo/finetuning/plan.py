@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from zoo.checkpoint.delta import Base
+from zoo.data.datasets import Dataset
 from zoo.data.fingerprint import fingerprint
-from zoo.data.folders import Dataset
 from zoo.data.loading import Loader, evaluation_transform, training_transform
 from zoo.finetuning.table import Row
 from zoo.freezing.order import RunningOrder

@@ -1,6 +1,7 @@
 """Everything before the first step: settings, pictures, model, policy, places; nothing is written yet."""
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from torch import Tensor, nn
 
 from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
-from zoo.data.folders import Dataset, find_dataset, to_json
+from zoo.data.datasets import Dataset, to_json
+from zoo.data.finding import find_dataset
 from zoo.data.listing import Facts
 from zoo.data.loading import require_varied
 from zoo.data.pictures import require_mode, require_readable
-from zoo.errors import StorageError, UsageError
+from zoo.data.tables import Columns
+from zoo.errors import DataError, StorageError, UsageError
 from zoo.finetuning.folder import check_name, default_name, ended_early, next_free
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
@@ -42,7 +45,7 @@ def prepare(
 ) -> Plan:
     """Look at everything that can go wrong, in the order of its cost, and say what will happen."""
     if recipe.data is None:
-        raise UsageError("there is no data to train on.", "give the folder of pictures with --data")
+        raise UsageError("there is no data to train on.", "give the folder of pictures, or a table, with --data")
     if model is None and recipe.model is None:
         raise UsageError("there is no model to train.", "name one: zoo finetune vgg16 --data ./imgs")
     device = pick(recipe.device, recipe.amp)
@@ -51,7 +54,10 @@ def prepare(
         check_name(name)
         _check_free(out / name, overwrite)
     place, recipe = Path(recipe.data).expanduser(), _with_task(recipe, model)
-    dataset = find_dataset(place, classes=_classes_of(recipe), seed=recipe.seed, task=recipe.task)
+    _check_smoothing(recipe)
+    dataset = find_dataset(
+        place, classes=_classes_of(recipe), seed=recipe.seed, task=recipe.task, columns=columns_of(recipe)
+    )
     built = with_head(recipe, dataset, model, offline=offline)
     channels = len(spec_of(built).preprocessing.mean)
     require_mode(channels)
@@ -64,7 +70,7 @@ def prepare(
     _check_muon(built, recipe, order)
     size = checkpoint_size(built, recipe, order)
     base = base_of(spec_of(built), built.state_dict()) if recipe.save == "delta" else None
-    folder = out / (name or default_name(spec_of(built).full_name, dataset.root.resolve()))
+    folder = out / (name or default_name(spec_of(built).full_name, dataset.place.resolve()))
     if name is None and not overwrite:
         taken, folder = folder, next_free(folder)
         if folder != taken:
@@ -77,7 +83,8 @@ def prepare(
     repeatable = dataclasses.replace(
         recipe,
         model=spec_of(built).full_name,
-        data=str(dataset.root.resolve()),
+        data=str(dataset.place.resolve()),
+        image_root=recipe.image_root and str(dataset.root.resolve()),
         weights=_weights_text(recipe, spec_of(built)),
         classes=dataset.classes,
         **_head_of(spec_of(built)),
@@ -150,6 +157,22 @@ def _set_dropout(model: nn.Module, share: float) -> None:
             module.p = share
 
 
+def columns_of(recipe: Recipe) -> Columns:
+    """Where the recipe's table has what."""
+    return Columns(
+        image=recipe.image_column,
+        label=recipe.label_column or (),
+        separator=recipe.label_separator,
+        root=Path(recipe.image_root) if recipe.image_root else None,
+    )
+
+
+def _check_smoothing(recipe: Recipe) -> None:
+    """A preset may smooth labels; who asks for it where there are none means something else."""
+    if recipe.task == "regression" and recipe.label_smoothing and "label-smoothing" in recipe.flags:
+        raise UsageError("label-smoothing is for labels, and a regression learns numbers.", "leave it out")
+
+
 def _with_task(recipe: Recipe, model: nn.Module | None) -> Recipe:
     """The recipe with the task of a model that is given, which its head was made for."""
     head = spec_of(model).head if model is not None else None
@@ -174,7 +197,7 @@ def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offl
     """The model of a recipe with a head for the classes of the data, or the given one if it has such a head."""
     if model is None:
         assert recipe.model is not None
-        return load(
+        made = load(
             recipe.model,
             dataset.classes,
             weights=recipe.weights,
@@ -187,6 +210,7 @@ def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offl
             channels=recipe.channels,
             img_size=recipe.img_size,
         )
+        return scaled(made, dataset)
     model = unwrapped(model)
     spec = spec_of(model)
     fixed = [key for key in ("head", "mode", "weights") if key in recipe.flags]
@@ -207,16 +231,33 @@ def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offl
         )
     if len(spec.head.classes) != len(dataset.classes):
         raise UsageError(
-            f"the model's head has {len(spec.head.classes)} classes, and {dataset.root} has"
+            f"the model's head has {len(spec.head.classes)} classes, and {dataset.place} has"
             f" {len(dataset.classes)}: {', '.join(dataset.classes[:8])}.",
             "zoo.swap_head(model, classes=[…]) gives it another head",
         )
     if set(spec.head.classes) == set(dataset.classes) and spec.head.classes != dataset.classes:
         raise UsageError(
-            f"the model's classes are in another order than the folders: {', '.join(spec.head.classes[:8])}.",
+            f"the model's classes are in another order than the data's: {', '.join(spec.head.classes[:8])}.",
             "give the order of the model: zoo.finetune(…, classes=zoo.spec_of(model).head.classes)",
         )
     set_spec(model, dataclasses.replace(spec, head=dataclasses.replace(spec.head, classes=dataset.classes)))
+    return scaled(model, dataset)
+
+
+def scaled(model: nn.Module, dataset: Dataset) -> nn.Module:
+    """The model with the mean and the spread of the training pictures' targets, where it learns numbers anew.
+
+    Raises DataError for a target that is the same for every picture.
+    """
+    spec = spec_of(model)
+    if spec.head is None or spec.head.task != "regression" or spec.head.mean:
+        return model
+    targets = dataset.values(train_only=True)
+    mean, std = tuple(map(statistics.fmean, targets)), tuple(map(statistics.pstdev, targets))
+    flat = [name for name, spread in zip(dataset.classes, std, strict=True) if not spread > 0]
+    if flat:
+        raise DataError(f"{flat[0]} is the same for every picture of {dataset.place}, so there is nothing to learn.")
+    set_spec(model, dataclasses.replace(spec, head=dataclasses.replace(spec.head, mean=mean, std=std)))
     return model
 
 

@@ -9,9 +9,11 @@ from typing import Any
 from torch import nn
 
 from zoo.checkpoint import reading
+from zoo.data.datasets import Dataset, from_json, to_json
+from zoo.data.finding import root_at
 from zoo.data.fingerprint import Changes, changes, fingerprint, remaining
-from zoo.data.folders import Dataset, from_json, to_json
 from zoo.data.listing import parse
+from zoo.data.tables import Columns, is_table
 from zoo.errors import CheckpointError, DataError, UsageError
 from zoo.finetuning import comparing
 from zoo.finetuning.agreeing import agreed_data, agreed_recipe
@@ -19,7 +21,15 @@ from zoo.finetuning.comparing import Change
 from zoo.finetuning.folder import DATA, RECIPE
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.position import Position, Told
-from zoo.finetuning.preparing import adjust, check_pictures, check_space, checkpoint_size, observed, tables_of
+from zoo.finetuning.preparing import (
+    adjust,
+    check_pictures,
+    check_space,
+    checkpoint_size,
+    columns_of,
+    observed,
+    tables_of,
+)
 from zoo.finetuning.reporting import Reporter
 from zoo.names import listed
 from zoo.recipe import Recipe, Stage, most_kept
@@ -42,6 +52,13 @@ class Difference:
     """What `data.json` says."""
     root: Path
     """Where the pictures lie now."""
+    table: Path | None = None
+    """The table that names them now."""
+
+    @property
+    def place(self) -> Path:
+        """What the run is told its data are."""
+        return self.table or self.root
 
 
 def difference(folder: Path, recipe: Recipe, told: Told, allow: Sequence[str]) -> Difference:
@@ -52,11 +69,18 @@ def difference(folder: Path, recipe: Recipe, told: Told, allow: Sequence[str]) -
     """
     where = str(folder / DATA)
     listing = reading.read_json(folder / DATA)
-    recorded = parse(listing, where).root
-    root = Path(recipe.data) if recipe.data else recorded
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}.", "say where the pictures lie now: --data FOLDER")
-    found = _data_changes(listing, root, where, thorough=root != recorded)
+    recorded = parse(listing, where)
+    place = Path(recipe.data) if recipe.data else recorded.place
+    if recorded.table is None and not place.is_dir():
+        raise DataError(f"there is no folder {place}.", "say where the pictures lie now: --data FOLDER")
+    if recorded.table is not None and not is_table(place):
+        raise DataError(f"{place} is no table, and the run's pictures come from one.", "give it with --data TABLE")
+    table, columns = place if recorded.table else None, columns_of(recipe)
+    if recorded.table and place.resolve() == recorded.table and not recipe.image_root:
+        root = recorded.root
+    else:
+        root = root_at(place, columns)
+    found = _data_changes(listing, root, where, thorough=root != recorded.root, table=table, columns=columns)
     settings = comparing.recipe_changes(told.recipe, recipe) if told.recipe else []
     data = []
     if found:
@@ -68,7 +92,7 @@ def difference(folder: Path, recipe: Recipe, told: Told, allow: Sequence[str]) -
     if details and found.added:
         details.append("added pictures would not be trained on: only a new run takes them")
     comparing.refuse(str(folder), asked, allow, details)
-    return Difference((*settings, *data), found, listing, root)
+    return Difference((*settings, *data), found, listing, root, table)
 
 
 def plan_again(
@@ -98,7 +122,7 @@ def plan_again(
     check_space(folder, size, max(1, most_kept(recipe) + 1 - len(reading.checkpoints_of(folder))))
     dataset, listing = _dataset(found, str(folder / DATA), recipe, reporter)
     return Plan(
-        recipe=dataclasses.replace(recipe, data=str(found.root)),
+        recipe=dataclasses.replace(recipe, data=str(found.place)),
         model=model,
         dataset=dataset,
         device=device,
@@ -145,9 +169,11 @@ def _fits(earlier: Sequence[Stage], position: Position) -> bool:
     return least <= done <= most
 
 
-def _data_changes(listing: Mapping[str, Any], root: Path, where: str, *, thorough: bool) -> Changes:
+def _data_changes(
+    listing: Mapping[str, Any], root: Path, where: str, *, thorough: bool, table: Path | None, columns: Columns
+) -> Changes:
     """What is different from the run's list, but for added pictures that were left aside before."""
-    found = changes(listing, root, where=where, thorough=thorough)
+    found = changes(listing, root, where=where, thorough=thorough, table=table, columns=columns)
     aside = listing.get(ASIDE)
     known = set(aside) if isinstance(aside, list) else set()
     return dataclasses.replace(found, added=tuple(name for name in found.added if name not in known))
@@ -160,10 +186,11 @@ def _dataset(found: Difference, where: str, recipe: Recipe, reporter: Reporter) 
         dataset = remaining(listing, root, found.pictures, where)
         aside = [*listing.get(ASIDE, ()), *found.pictures.added]
         return dataset, {**to_json(dataset, recipe.seed, check_pictures(dataset, reporter)), ASIDE: aside}
-    if str(root) == listing["root"]:
+    moved = {"root": str(root)} | ({"table": str(found.table.resolve())} if found.table else {})
+    if all(listing[key] == value for key, value in moved.items()):
         return from_json(listing, where), listing
     reporter.note(f"the pictures lie in {root} now, with the same contents")
-    return from_json(listing, where, root), {**listing, "root": str(root)}
+    return from_json(listing, where, root), {**listing, **moved}
 
 
 def _check_classes(model: nn.Module, listing: Mapping[str, Any], folder: Path) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo import files
+from zoo.data.datasets import Dataset
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.rehearsing import Estimate
 from zoo.finetuning.stages import policy_text
 from zoo.finetuning.table import Row
+from zoo.names import listed
 from zoo.recipe import Recipe
 from zoo.training.tasks import AnyMetrics
 from zoo.units import count, duration, megabytes, some
@@ -36,7 +38,7 @@ def plan_sections(plan: Plan) -> list[Section]:
         sections.append(f"  {spec.report}")
     if spec.weights is None:
         sections.append("  warning: the weights are random, so there is nothing to transfer")
-    sections.append(f"{data.root} · {len(data.classes)} classes ({_counted(data.counts())}) · {data.how} → data.json")
+    sections.append(f"{data.place} · {_known(data)} · {data.how} → data.json")
     sections += [f"  note: {note}" for note in data.notes]
     for number, rows in enumerate(plan.tables):
         stage = recipe.stages[number]
@@ -193,6 +195,22 @@ def _blocks(rows: Sequence[Row]) -> list[Section]:
         right=("parameters",),
     )
     return [grid, f"trained {count(trained)} of {count(total)} ({100 * trained / total:.3g} %)"]
+
+
+def _known(data: Dataset) -> str:
+    """What is known of the pictures, in a few words."""
+    counted = _counted(data.counts())
+    if data.task == "regression":
+        spans = [
+            f"{name} {min(numbers):.4g} … {max(numbers):.4g}"
+            for name, numbers in zip(data.classes, data.values(), strict=True)
+        ]
+        return f"{len(spans)} target{'s' if len(spans) > 1 else ''} ({listed(spans)})"
+    if data.task == "multi-label":
+        none = sum(not picture.label for picture in (*data.train, *data.val))
+        return f"{len(data.classes)} labels ({counted}{f'; {none:,} pictures with none' if none else ''})"
+    positive = f"; {data.classes[1]} is the positive one" if data.task == "binary" else ""
+    return f"{len(data.classes)} classes ({counted}{positive})"
 
 
 def _counted(counts: Mapping[str, int], most: int = 6) -> str:

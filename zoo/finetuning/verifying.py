@@ -11,14 +11,15 @@ from zoo import recipe as recipes
 from zoo.checkpoint import reading
 from zoo.checkpoint.weights import read_tensors
 from zoo.checkpoint.writing import TENSORS, Snapshot
-from zoo.data.folders import from_json
+from zoo.data.datasets import from_json
+from zoo.data.finding import root_at
 from zoo.errors import CheckpointError, Stopped
 from zoo.finetuning.comparing import machine_differences
 from zoo.finetuning.folder import DATA, RECIPE
 from zoo.finetuning.journal import NUMERICS, Journal
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.position import Position, Told, machine_of, position_of, told
-from zoo.finetuning.preparing import adjust, with_head
+from zoo.finetuning.preparing import adjust, columns_of, with_head
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Runner
 from zoo.names import listed
@@ -127,7 +128,8 @@ def _plan(
     kept = before.recipe
     recipe = recipes.from_values(kept, RECIPE) if kept else recipes.find(str(folder / RECIPE))
     listing = reading.read_json(folder / DATA)
-    dataset = from_json(listing, str(folder / DATA), data)
+    root = root_at(data, columns_of(recipe)) if data else None
+    dataset = from_json(listing, str(folder / DATA), root)
     built = (
         load_checkpoint(checkpoint, model, base=base)
         if checkpoint

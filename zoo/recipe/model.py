@@ -52,6 +52,10 @@ class Recipe:
     model: str | None = None
     data: str | None = None
     task: Task = "single-label"
+    image_column: str | None = None
+    label_column: tuple[str, ...] | None = None
+    label_separator: str | None = None
+    image_root: str | None = None
     weights: str = "default"
     classes: tuple[str, ...] | None = None
     seed: int = 0

@@ -62,9 +62,9 @@ def made_of(values: Mapping[str, Any], where: str, name: str) -> Recipe:
     if mistakes:
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
         raise UsageError(f"the recipe {where} has {count}:", *mistakes)
-    known = {_field(key): value for key, value in general.items()}
-    if "classes" in known:
-        known["classes"] = tuple(known["classes"])
+    known: dict[str, Any] = {
+        _field(key): tuple(value) if isinstance(value, list) else value for key, value in general.items()
+    }
     made = tuple(Stage(**{_field(key): value for key, value in stage.items()}) for stage in stages)
     return Recipe(stages=made, name=str(values.get("name", name)), **known)
 

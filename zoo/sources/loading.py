@@ -367,6 +367,7 @@ def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], 
     spec = spec_of(model)
     wanted = presets.find(head) if isinstance(head, str) else head
     outputs = outputs_of(labels, task)
+    _require_signs(model, spec, task)
     features = (spec.features, *spec.more_features)
     appended = spec.head is not None and spec.head.mode == "append"
     with pooling.changed(model, wanted, mode) as pooled:
@@ -395,6 +396,23 @@ def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], 
     if spec.source == "hf":
         hf.set_classes(model, made.output_names)
     set_spec(model, dataclasses.replace(spec, head=made, fresh=fresh))
+
+
+def _require_signs(model: nn.Module, spec: ModelSpec, task: Task) -> None:
+    """Refuse tasks whose outputs must go below 0 for a model that cuts them off, as squeezenet does.
+
+    A softmax compares outputs with one another, so it takes them; an output of its own could never say no.
+    """
+    parent, _, name = spec.head_path.rpartition(".")
+    holder = surgery.get_module(model, parent) if parent else model
+    if task == "single-label" or not isinstance(holder, nn.Sequential):
+        return
+    after = dict(list(holder.named_children())[int(name) + 1 :])
+    if any(isinstance(module, nn.ReLU | nn.ReLU6) for module in after.values()):
+        raise UsageError(
+            f"{spec.full_name} has a ReLU behind its head, so no output is below 0, as {task} needs it.",
+            "take another model, or the task single-label",
+        )
 
 
 def _head_for(

@@ -1,0 +1,116 @@
+"""What the rows of a table say of its pictures, with all mistakes of all rows told together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.data import cells
+from zoo.data.listing import Label
+from zoo.data.tables import Columns, Table, refuse
+from zoo.errors import DataError, UsageError
+from zoo.names import listed
+from zoo.registry import Task
+
+SPLIT = "split"
+"""The column that says which half a picture is in, where a table has it: train, val or test."""
+SEPARATOR = "|"
+Said = tuple[str, ...] | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one row says of one picture, with labels by name."""
+
+    number: int
+    name: str
+    """The picture's path below the root."""
+    said: tuple[str, ...] | tuple[float, ...]
+    """Its class alone, its labels, or its numbers."""
+    half: str | None
+
+
+def root_of(path: Path, columns: Columns) -> Path:
+    """The folder that a table's pictures lie below."""
+    root = columns.root.expanduser() if columns.root else path.parent
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}, which image-root names.")
+    return root
+
+
+def label_columns(table: Table, columns: Columns, classes: Sequence[str] | int | None, task: Task) -> tuple[str, ...]:
+    """The columns with labels; in a regression `classes` may name them."""
+    named = tuple(classes) if task == "regression" and isinstance(classes, Sequence) else ()
+    labels = columns.label or named or ("label",)
+    if named and set(named) != set(labels):
+        raise UsageError(f"--classes is {listed(named)}, and the columns with numbers are {listed(labels)}.")
+    if len(labels) > 1 and task in ("single-label", "binary"):
+        raise UsageError(
+            f"--label-column names {len(labels)} columns, and a picture has one class where the task is {task}.",
+            "--task multi-label takes columns of 0 and 1, --task regression columns of numbers",
+        )
+    return tuple(table.require(name, "label-column") for name in labels)
+
+
+def entries_of(
+    table: Table, columns: Columns, labels: Sequence[str], task: Task, root: Path, *, exist: bool
+) -> list[Entry]:
+    """What each row says; with `exist` a picture that is no file is a mistake too.
+
+    Raises DataError that tells the mistakes of all rows together.
+    """
+    image = table.require(columns.image or "image", "image-column")
+    separator = columns.separator or SEPARATOR
+    entries: list[Entry] = []
+    mistakes: list[str] = []
+    first: dict[str, int] = {}
+    for row in table.rows:
+        wrong = []
+        name: str | None = None
+        said: Said | None = None
+        half: str | None = None
+        try:
+            name = cells.path_in(row.cells.get(image), root)
+        except ValueError as error:
+            wrong.append(str(error))
+        try:
+            said = _said(row.cells, labels, task, separator)
+        except ValueError as error:
+            wrong.append(str(error))
+        try:
+            half = cells.half_in(row.cells.get(SPLIT)) if SPLIT in table.columns else None
+        except ValueError as error:
+            wrong.append(str(error))
+        if name is not None and name in first:
+            wrong.append(f"{name} is in row {first[name]} already")
+        elif name is not None and exist and not (root / name).is_file():
+            wrong.append(f"there is no picture {root / name}")
+        if name is not None:
+            first.setdefault(name, row.number)
+        mistakes += [f"row {row.number}: {each}" for each in wrong]
+        if name is not None and said is not None:
+            entries.append(Entry(row.number, name, said, half))
+    refuse(table, mistakes)
+    return entries
+
+
+def _said(row: Mapping[str, Any], labels: Sequence[str], task: Task, separator: str) -> Said:
+    if task == "regression":
+        return cells.numbers_in(row, labels)
+    if len(labels) > 1:
+        return cells.flags_in(row, labels)
+    cell = row.get(labels[0])
+    return cells.labels_in(cell, separator) if task == "multi-label" else (cells.class_in(cell),)
+
+
+def label_of(entry: Entry, places: Mapping[str, int], task: Task) -> Label:
+    """What an entry says, by the places of the classes; labels that have none are left out."""
+    if task == "regression":
+        return tuple(float(number) for number in entry.said)
+    found = sorted(places[str(name)] for name in entry.said if name in places)
+    return tuple(found) if task == "multi-label" else found[0]
+
+
+def places_of(names: Sequence[str]) -> dict[str, int]:
+    """The place of each class."""
+    return {name: place for place, name in enumerate(names)}
