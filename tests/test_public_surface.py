@@ -32,6 +32,7 @@ NAMES = [
     "list_models",
     "load",
     "load_checkpoint",
+    "lr_find",
     "predict",
     "register",
     "replace_module",

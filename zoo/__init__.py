@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.exporting import export as export
     from zoo.finetuning import finetune as finetune
     from zoo.finetuning.plan import Run as Run
+    from zoo.finetuning.rates import lr_find as lr_find
     from zoo.finetuning.resuming import resume as resume
     from zoo.freezing import blocks as blocks
     from zoo.freezing import freeze as freeze
@@ -65,6 +66,7 @@ _HOMES = {
     "list_models": "zoo.registry.finding",
     "load": "zoo.sources.loading",
     "load_checkpoint": "zoo.sources.checkpoints",
+    "lr_find": "zoo.finetuning.rates",
     "predict": "zoo.predicting",
     "register": "zoo.registry.own",
     "replace_module": "zoo.surgery",

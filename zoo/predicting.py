@@ -1,17 +1,21 @@
 """Saying what pictures show, from a checkpoint alone."""
 
+import dataclasses
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
+from zoo import files
+from zoo.data import streams
 from zoo.data.datasets import Picture
 from zoo.data.folders import pictures_of
 from zoo.data.loading import Loader, evaluation_transform
-from zoo.data.pictures import require_readable
-from zoo.errors import CheckpointError, UsageError
+from zoo.data.pictures import problems_of, require_readable
+from zoo.errors import CheckpointError, DataError, UsageError
 from zoo.registry import HeadSpec, Task, find_spec
 from zoo.sources.checkpoints import load_checkpoint, located
 from zoo.training.devices import default_workers, pick
@@ -105,45 +109,118 @@ def predict(
     Raises CheckpointError for a checkpoint that cannot be used, DataError for files that are no pictures,
     UsageError for a `top` or a `threshold` that cannot be meant.
     """
+    check_numbers(top, threshold)
+    given = [pictures] if isinstance(pictures, str | Path) else pictures
+    place = located(checkpoint)
+    paths = pictures_of(str(each) for each in given)
+    require_readable(paths)
+    predictor = Predictor(
+        place,
+        top=top,
+        threshold=threshold,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        amp=amp,
+        base=base,
+        trust=trust,
+    )
+    return predictor.of(paths)
+
+
+class Predictor:
+    """A checkpoint that is loaded once and asked again and again; the arguments are those of `predict`."""
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        top: int | None = None,
+        threshold: float | None = None,
+        batch_size: int = 32,
+        workers: int | None = None,
+        device: str = "auto",
+        amp: str = "off",
+        base: str | Path | None = None,
+        trust: str | None = None,
+    ) -> None:
+        check_numbers(top, threshold)
+        place = located(checkpoint)
+        self.model = load_checkpoint(place, base=base, trust=trust)
+        spec = find_spec(self.model)
+        if spec is None:
+            raise CheckpointError(f"{place} does not say what its classes are.", "give the folder of a checkpoint")
+        if spec.head is None:
+            raise CheckpointError(f"{place} has the library's own classifier, whose classes have no names here.")
+        _check_asked(spec.head, top, threshold)
+        self.preprocessing, self.head = spec.preprocessing, spec.head
+        self.top, self.threshold = top or 1, THRESHOLD if threshold is None else threshold
+        self.batch_size, self.workers = batch_size, workers
+        self.on, self.objective = pick(device, amp), objective_of(spec.head)
+        self.on.place(self.model)
+
+    def of(self, paths: Sequence[Path]) -> list[Prediction]:
+        """What these pictures show, which are known to be readable."""
+        on = self.on
+        loader = Loader(
+            [Picture(path, 0) for path in paths],
+            evaluation_transform(self.preprocessing),
+            batch_size=self.batch_size,
+            seed=0,
+            channels=len(self.preprocessing.mean),
+            shuffle=False,
+            # Starting processes takes longer than reading a few pictures.
+            workers=(default_workers(on) if len(paths) > 64 else 0) if self.workers is None else self.workers,
+            pin=on.device.type == "cuda",
+        )
+        outcomes: list[torch.Tensor] = []
+        with torch.no_grad():
+            for batch, _ in to_device(loader.epoch(0), on):
+                with on.autocast():
+                    logits = logits_of(self.model(batch))
+                outcomes.append(self.objective.outcome(logits).cpu())
+        rows = torch.cat(outcomes)
+        if self.head.task == "single-label":
+            return list(_classified(paths, rows, self.head.classes, self.top))
+        return [_told(path, self.head, row, self.threshold) for path, row in zip(paths, rows.tolist(), strict=True)]
+
+
+PART = 256
+"""So many pictures of a stream are looked at and told at a time."""
+
+
+def predictions_of(predictor: Predictor, stream: BinaryIO) -> Iterator[list[Prediction]]:
+    """What the pictures of a stream show, some at a time: of paths, one a line, or of one picture's bytes.
+
+    Raises DataError for lines that name no picture that can be read, and when there is nothing.
+    """
+    start, stream = streams.peeked(stream)
+    if streams.is_picture(start):
+        # Pictures are read from files, also by worker processes.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "picture"
+            files.write_bytes(path, stream.read())
+            reason = problems_of([path])
+            if reason:
+                raise DataError(f"the picture on standard input cannot be used: {reason[path]}.")
+            yield [dataclasses.replace(each, path=Path("-")) for each in predictor.of([path])]
+        return
+    some = False
+    for part in streams.parts_of(streams.lines_of(stream), PART):
+        some = True
+        yield predictor.of([line.path for line in part])
+    if not some:
+        raise DataError(
+            "there is nothing on standard input.", "give paths of pictures, one a line, or the bytes of a picture"
+        )
+
+
+def check_numbers(top: int | None, threshold: float | None) -> None:
+    """Raise UsageError for a `top` or a `threshold` that cannot be meant."""
     if top is not None and top < 1:
         raise UsageError(f"top is {top}; it must be 1 or more.")
     if threshold is not None and not 0 <= threshold < 1:
         raise UsageError(f"threshold is {threshold:g}; it must be 0 or more, and below 1.")
-    place = located(checkpoint)
-    given = [pictures] if isinstance(pictures, str | Path) else pictures
-    paths = pictures_of(str(each) for each in given)
-    require_readable(paths)
-    model = load_checkpoint(place, base=base, trust=trust)
-    spec = find_spec(model)
-    if spec is None:
-        raise CheckpointError(f"{place} does not say what its classes are.", "give the folder of a checkpoint")
-    if spec.head is None:
-        raise CheckpointError(f"{place} has the library's own classifier, whose classes have no names here.")
-    _check_asked(spec.head, top, threshold)
-    on, objective = pick(device, amp), objective_of(spec.head)
-    loader = Loader(
-        [Picture(path, 0) for path in paths],
-        evaluation_transform(spec.preprocessing),
-        batch_size=batch_size,
-        seed=0,
-        channels=len(spec.preprocessing.mean),
-        shuffle=False,
-        # Starting processes takes longer than reading a few pictures.
-        workers=(default_workers(on) if len(paths) > 64 else 0) if workers is None else workers,
-        pin=on.device.type == "cuda",
-    )
-    on.place(model)
-    outcomes: list[torch.Tensor] = []
-    with torch.no_grad():
-        for batch, _ in to_device(loader.epoch(0), on):
-            with on.autocast():
-                logits = logits_of(model(batch))
-            outcomes.append(objective.outcome(logits).cpu())
-    rows = torch.cat(outcomes)
-    if spec.head.task == "single-label":
-        return list(_classified(paths, rows, spec.head.classes, top or 1))
-    limit = THRESHOLD if threshold is None else threshold
-    return [_told(path, spec.head, row, limit) for path, row in zip(paths, rows.tolist(), strict=True)]
 
 
 def _check_asked(head: HeadSpec, top: int | None, threshold: float | None) -> None:

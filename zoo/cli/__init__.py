@@ -25,6 +25,7 @@ from zoo.names import printable
 COMMANDS = {
     "finetune": "Fine-tune a pretrained model on your own pictures.",
     "resume": "Go on with a run that was stopped.",
+    "lr-find": "Try learning rates, and suggest one.",
     "evaluate": "Measure a checkpoint on a folder of pictures.",
     "predict": "Say what pictures show.",
     "list": "List the models there are.",
@@ -83,7 +84,7 @@ class LazyGroup(TyperGroup):
 
 
 # `list` is a builtin's name, which a module should not hide.
-_MODULES = {"list": "listing"}
+_MODULES = {"list": "listing", "lr-find": "lr_find"}
 
 app = typer.Typer(
     cls=LazyGroup,

@@ -7,7 +7,7 @@ import typer
 
 from zoo import recipe as recipes
 from zoo.cli.completion import head_names, model_names, recipe_names
-from zoo.cli.options import split
+from zoo.cli.options import key_values, split
 from zoo.errors import UsageError
 from zoo.recipe import Amp, Augment, Opt, Save, Sched
 from zoo.registry import Mode, Task
@@ -277,7 +277,7 @@ def finetune(
         "save": save,
         "keep": keep,
         "save-every": save_every,
-        **_parsed(settings or []),
+        **key_values(settings or []),
     }
     # A mistyped name or key is told before torch is imported, which takes seconds.
     _check_early(recipe, given)
@@ -316,16 +316,6 @@ def finetune(
     run = finetuning.carry_out(plan, overwrite=overwrite, reporter=printer)
     if as_json:
         print_json(run.to_values())
-
-
-def _parsed(settings: list[str]) -> dict[str, Any]:
-    parsed = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set {setting!r} is no KEY=VALUE.", "for example --set label-smoothing=0.1")
-        parsed[key.strip()] = recipes.value_of(value.strip())
-    return parsed
 
 
 def _check_early(recipe: str | None, given: dict[str, Any]) -> None:

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from zoo import recipe as recipes
+from zoo.errors import UsageError
 
 Checkpoint = Annotated[
     str, typer.Argument(help="A checkpoint, or a run, which stands for its best one.", metavar="CHECKPOINT")
@@ -48,3 +51,14 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes 
 def split(given: Sequence[str] | None) -> list[str]:
     """The words of an option that may be repeated and may hold several, separated by commas."""
     return [word.strip() for text in given or () for word in text.split(",")]
+
+
+def key_values(settings: Sequence[str]) -> dict[str, Any]:
+    """What `--set` was given, by the keys of the recipe."""
+    parsed = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {setting!r} is no KEY=VALUE.", "for example --set label-smoothing=0.1")
+        parsed[key.strip()] = recipes.value_of(value.strip())
+    return parsed

@@ -3,13 +3,16 @@
 import csv
 import enum
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoo.cli.options import Base, BatchSize, Checkpoint, Debug, Device, Trust, Workers
+from zoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zoo.predicting import Prediction
 
 app = typer.Typer(add_completion=False)
@@ -23,10 +26,16 @@ class Format(enum.StrEnum):
     json = "json"
 
 
-@app.command(epilog="zoo predict checkpoints/vgg16-imgs a.jpg './more/*.png' --top 3")
+@app.command(
+    epilog="zoo predict checkpoints/vgg16-imgs a.jpg './more/*.png' --top 3"
+    " · find ./imgs -name '*.jpg' | zoo predict checkpoints/vgg16-imgs -"
+)
 def predict(
     checkpoint: Checkpoint,
-    pictures: Annotated[list[str], typer.Argument(help="Files, folders, or globs in quotes.", metavar="PICTURE…")],
+    pictures: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, globs in quotes, or - for standard input.", metavar="PICTURE…"),
+    ],
     top: Annotated[
         int | None,
         typer.Option(
@@ -46,35 +55,62 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Say what pictures show, with a checkpoint's own classes and preprocessing."""
-    from rich.markup import escape
+    """Say what pictures show, with a checkpoint's own classes and preprocessing.
 
-    from zoo.cli.output import console, print_json, table
-    from zoo.names import printable
+    - takes paths from standard input, one a line, or the bytes of one picture.
+    """
+    from zoo.predicting import Predictor, predictions_of
     from zoo.predicting import predict as run
 
-    found = run(
-        checkpoint,
-        pictures,
-        top=top,
-        threshold=threshold,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        base=base,
-        trust=trust_pickle,
-    )
-    if as_json or form is Format.json:
-        print_json({"predictions": [each.to_values() for each in found]})
-    elif form is Format.csv:
-        writer = csv.DictWriter(sys.stdout, list(found[0].row()), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(each.row() for each in found)
+    asked: dict[str, Any] = {
+        "top": top,
+        "threshold": threshold,
+        "batch_size": batch_size,
+        "workers": workers,
+        "device": device,
+        "base": base,
+        "trust": trust_pickle,
+    }
+    if "-" in pictures:
+        if len(pictures) > 1:
+            raise UsageError("- reads standard input, and stands alone.", "give the other pictures there too")
+        parts = predictions_of(Predictor(checkpoint, **asked), sys.stdin.buffer)
     else:
-        shown = table("picture", *(escape(printable(name)) for name in _columns(found[0])))
-        for each in found:
+        parts = iter([run(checkpoint, pictures, **asked)])
+    show = {Format.json: _show_json, Format.csv: _show_csv, Format.table: _show_table}
+    show[Format.json if as_json else form](parts)
+
+
+def _show_json(parts: "Iterator[list[Prediction]]") -> None:
+    from zoo.cli.output import print_json
+
+    print_json({"predictions": [each.to_values() for part in parts for each in part]})
+
+
+def _show_csv(parts: "Iterator[list[Prediction]]") -> None:
+    writer = None
+    for part in parts:
+        if writer is None:
+            writer = csv.DictWriter(sys.stdout, list(part[0].row()), lineterminator="\n")
+            writer.writeheader()
+        writer.writerows(each.row() for each in part)
+        sys.stdout.flush()
+
+
+def _show_table(parts: "Iterator[list[Prediction]]") -> None:
+    """A table for each part; further ones have no head."""
+    from rich.markup import escape
+
+    from zoo.cli.output import console, table
+    from zoo.names import printable
+
+    for number, part in enumerate(parts):
+        shown = table("picture", *(escape(printable(name)) for name in _columns(part[0])))
+        shown.show_header = number == 0
+        for each in part:
             shown.add_row(escape(printable(str(each.path))), *(escape(cell) for cell in _cells(each)))
         console().print(shown)
+        sys.stdout.flush()
 
 
 def _columns(prediction: "Prediction") -> list[str]:

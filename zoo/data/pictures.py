@@ -98,6 +98,11 @@ def require_readable(
     )
 
 
+def problems_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """Why files cannot be decoded, for those that cannot."""
+    return {each.path: each.reason for each in _looked_at(paths, None) if isinstance(each, Problem)}
+
+
 def _looked_at(paths: Iterable[Path], seen: Callable[[], None] | None) -> Iterator[Facts | Problem]:
     # Filters are the process's, not a thread's: they are set once around all of the work.
     with ThreadPoolExecutor(WORKERS) as pool, warnings.catch_warnings():

@@ -18,5 +18,6 @@ from zoo.files.writing import free_space as free_space
 from zoo.files.writing import new_folder as new_folder
 from zoo.files.writing import remove_folder as remove_folder
 from zoo.files.writing import sweep as sweep
+from zoo.files.writing import write_bytes as write_bytes
 from zoo.files.writing import write_json as write_json
 from zoo.files.writing import write_text as write_text

@@ -29,7 +29,12 @@ TEMPORARY, ASIDE = ".tmp", ".old"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put a text where a path says, replacing the old one in a single step.
+    """Put a text where a path says, replacing the old one in a single step; raises what `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put some content where a path says, replacing the old one in a single step.
 
     Raises StorageError when the disk is full or may not be written.
     """
@@ -38,7 +43,7 @@ def write_text(path: Path, text: str) -> None:
         temporary = _hidden(path, TEMPORARY)
         try:
             with temporary.open("xb") as file:
-                file.write(text.encode("utf-8"))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -42,14 +42,19 @@ def prepare(
     overwrite: bool,
     offline: bool,
     reporter: Reporter,
+    keeps: bool = True,
 ) -> Plan:
-    """Look at everything that can go wrong, in the order of its cost, and say what will happen."""
+    """Look at everything that can go wrong, in the order of its cost, and say what will happen.
+
+    Unless it `keeps` anything, no place for it is looked for.
+    """
     if recipe.data is None:
         raise UsageError("there is no data to train on.", "give the folder of pictures, or a table, with --data")
     if model is None and recipe.model is None:
         raise UsageError("there is no model to train.", "name one: zoo finetune vgg16 --data ./imgs")
     device = pick(recipe.device, recipe.amp)
-    _check_out(out)
+    if keeps:
+        _check_out(out)
     if name is not None:
         check_name(name)
         _check_free(out / name, overwrite)
@@ -70,14 +75,9 @@ def prepare(
     _check_muon(built, recipe, order)
     size = checkpoint_size(built, recipe, order)
     base = base_of(spec_of(built), built.state_dict()) if recipe.save == "delta" else None
-    folder = out / (name or default_name(spec_of(built).full_name, dataset.place.resolve()))
-    if name is None and not overwrite:
-        taken, folder = folder, next_free(folder)
-        if folder != taken:
-            reporter.note(f"{taken} exists, so this run is {folder.name}; --overwrite replaces it")
-    elif folder.exists():
-        _check_free(folder, overwrite)
-    check_space(folder, size, most_kept(recipe) + 1)
+    folder = _place(built, dataset, out, name, overwrite, reporter) if keeps else out
+    if keeps:
+        check_space(folder, size, most_kept(recipe) + 1)
     facts = check_pictures(dataset, reporter)
     workers = recipe.workers if recipe.workers is not None else default_workers(device)
     repeatable = dataclasses.replace(
@@ -93,6 +93,20 @@ def prepare(
     return Plan(
         repeatable, built, dataset, device, order, folder, tables, size, workers, listing, base, name is not None
     )
+
+
+def _place(
+    model: nn.Module, dataset: Dataset, out: Path, name: str | None, overwrite: bool, reporter: Reporter
+) -> Path:
+    """The folder of a run: the one that is named, or the first that is free."""
+    folder = out / (name or default_name(spec_of(model).full_name, dataset.place.resolve()))
+    if name is None and not overwrite:
+        taken, folder = folder, next_free(folder)
+        if folder != taken:
+            reporter.note(f"{taken} exists, so this run is {folder.name}; --overwrite replaces it")
+    elif folder.exists():
+        _check_free(folder, overwrite)
+    return folder
 
 
 def tables_of(model: nn.Module, recipe: Recipe, order: RunningOrder) -> list[list[Row]]:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -85,39 +85,13 @@ class Runner:
         else:
             frozen = self.state["frozen"]
             freezing.restore(plan.model, frozen["parameters"], frozen["held"])
-        groups = groups_for(plan.model, recipe, stage, plan.order)
-        optimizer = optimizer_of(
-            plan.model,
-            groups,
-            opt=recipe.opt,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            head=head_paths(plan.model),
-        )
-        scaler = plan.device.scaler()
-        plan.model.train()
-        # It begins with what the checkpoint says the average was, before the weights themselves come back.
-        average = Average(plan.model, recipe.ema) if recipe.ema > 0 else None
+        trainer = trainer_of(plan, stage, _schedule(plan, stage))
+        if recipe.ema > 0:
+            # It begins with what the checkpoint says the average was, before the weights themselves come back.
+            trainer.average = Average(plan.model.train(), recipe.ema)
         if self.state is not None:
-            self._restore(optimizer, scaler)
-        steps = plan.steps * stage.epochs
-        warmup = min(round(plan.steps * stage.warmup_epochs), steps)
-        every = plan.steps * stage.step_every if stage.step_every else None
-        schedule = schedule_of(stage.sched, steps=steps, warmup=warmup, every=every, gamma=stage.gamma)
-        return loop.Trainer(
-            plan.model,
-            optimizer,
-            plan.device,
-            scaler,
-            schedule,
-            plan.objective,
-            recipe.label_smoothing,
-            recipe.seed,
-            clip_grad=recipe.clip_grad,
-            accumulate=recipe.accumulate,
-            average=average,
-            mixer=Mixer(recipe.mixup, recipe.cutmix) if recipe.mixup > 0 or recipe.cutmix > 0 else None,
-        )
+            self._restore(trainer.optimizer, trainer.scaler)
+        return trainer
 
     def _restore(self, optimizer: Optimizer, scaler: torch.amp.GradScaler | None) -> None:
         assert self.state is not None
@@ -336,6 +310,40 @@ class Runner:
     def _figures(self) -> dict[str, float]:
         """The validation figures of a checkpoint at the end of an epoch."""
         return self.latest.named() if self.latest and not self.at.step_in_epoch else {}
+
+
+def trainer_of(plan: Plan, stage: Stage, schedule: Callable[[int], float]) -> loop.Trainer:
+    """What the steps of a stage share, its policy being applied."""
+    recipe = plan.recipe
+    optimizer = optimizer_of(
+        plan.model,
+        groups_for(plan.model, recipe, stage, plan.order),
+        opt=recipe.opt,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        head=head_paths(plan.model),
+    )
+    return loop.Trainer(
+        plan.model,
+        optimizer,
+        plan.device,
+        plan.device.scaler(),
+        schedule,
+        plan.objective,
+        recipe.label_smoothing,
+        recipe.seed,
+        clip_grad=recipe.clip_grad,
+        accumulate=recipe.accumulate,
+        mixer=Mixer(recipe.mixup, recipe.cutmix) if recipe.mixup > 0 or recipe.cutmix > 0 else None,
+    )
+
+
+def _schedule(plan: Plan, stage: Stage) -> Callable[[int], float]:
+    """The share of the peak learning rate at each step of a stage."""
+    steps = plan.steps * stage.epochs
+    warmup = min(round(plan.steps * stage.warmup_epochs), steps)
+    every = plan.steps * stage.step_every if stage.step_every else None
+    return schedule_of(stage.sched, steps=steps, warmup=warmup, every=every, gamma=stage.gamma)
 
 
 def _put_back(model: nn.Module, raw: Mapping[str, Tensor]) -> None:

@@ -1,0 +1,63 @@
+"""Plots as files, through matplotlib, which is an extra of the package."""
+
+import importlib.util
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo import files
+from zoo.errors import UsageError
+
+KINDS = (".png", ".svg", ".pdf")
+
+
+def require_plots(path: Path) -> None:
+    """Raise UsageError unless a plot can be drawn into a file of this name."""
+    if path.suffix.lower() not in KINDS:
+        raise UsageError(f"{path} cannot be a plot.", f"give a name that ends in {', '.join(KINDS)}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(
+            "matplotlib is not installed, which draws plots.",
+            "pip install 'zoo-finetune[plot]', or pip install matplotlib",
+        )
+
+
+def plot_rates(
+    path: Path,
+    rates: Sequence[float],
+    losses: Sequence[float],
+    raw: Sequence[float],
+    *,
+    suggestion: float,
+    steepest: float,
+    title: str,
+) -> None:
+    """Draw the course of a learning-rate test: the loss by the rate, and what is suggested."""
+    from matplotlib.figure import Figure
+
+    # No pyplot: it keeps every figure, and looks for a screen.
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(rates, raw, color="0.8", linewidth=1, label="loss of each step")
+    axes.plot(rates, losses, color="tab:blue", linewidth=2, label="smoothed")
+    heights = {
+        rate: losses[min(range(len(rates)), key=lambda at: abs(rates[at] - rate))] for rate in (suggestion, steepest)
+    }
+    axes.axvline(suggestion, color="tab:orange", linewidth=1, linestyle="--")
+    axes.plot([suggestion], [heights[suggestion]], "o", color="tab:orange", label=f"suggestion {suggestion:g}")
+    axes.plot([steepest], [heights[steepest]], "^", color="tab:green", label=f"steepest {steepest:g}")
+    # A loss that diverged would press all else flat.
+    low, high = min(*losses, *raw), max(losses[: losses.index(min(losses)) + 1])
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.5 * (high - low))
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss")
+    axes.set_title(title)
+    axes.legend(frameon=False)
+    drawn = io.BytesIO()
+    # Without a date the same test gives the same file.
+    figure.savefig(drawn, format=path.suffix.lower()[1:], dpi=150, metadata=_UNDATED.get(path.suffix.lower()))
+    files.write_bytes(path, drawn.getvalue())
+
+
+_UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
