@@ -9,18 +9,18 @@ import shlex
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 from typer.exceptions import TyperException
 
 from tests.conftest import write_pictures
-from zoo import catalog, registry
+from zoo import catalog, recipe, registry
 from zoo.cli import COMMANDS, app
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "checkpoints").glob("*.md")})
+PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "checkpoints").glob("*.md"), *(ROOT / "docs").glob("*.md")})
 FENCE = re.compile(
     r"(?P<before>^[^\n]*\n)?^ *```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ *```", re.MULTILINE | re.DOTALL
 )
@@ -126,6 +126,15 @@ def test_the_commands_of_a_page_parse(page: Path, root: Command) -> None:
     assert commands or page.name != "README.md"
     for command in commands:
         assert not mistake_in(root, shlex.split(command, comments=True)[1:]), command
+
+
+def test_every_knob_of_training_is_described() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    elsewhere = {"freeze", "unfreeze", "summary", "head", "mode"}
+    knobs = {*recipe.RECIPE_KEYS, *recipe.STAGE_KEYS} - elsewhere
+    assert not [knob for knob in knobs if f"`{knob}`" not in text]
+    choices = {word for knob in knobs for word in {**recipe.RECIPE_KEYS, **recipe.STAGE_KEYS}[knob].choices}
+    assert not [word for word in (*choices, *get_args(recipe.Opt)) if f"`{word}`" not in text]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,5 +1,6 @@
 """Every knob of training, stopped within an epoch: the run that went on is the run that never stopped."""
 
+import dataclasses
 import os
 import signal
 from collections.abc import Callable
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 import zoo
 from tests.finetuning.conftest import Listener
 from tests.resuming.conftest import Child, run_stopped, tiny, unlike
-from zoo.finetuning import running
+from zoo.data import loading
+from zoo.finetuning import plan, resuming, running
 from zoo.recipe import Opt
-from zoo.training import loop
+from zoo.training import loop, mixing
 
 DEEP = "own:resuming-deep"
 
@@ -173,3 +175,61 @@ def test_a_kill_between_the_batches_of_a_step_falls_back_to_the_last_complete_on
     zoo.resume(tmp_path / "run", reporter=heard)
     assert f"going on from {goes_on_from}" in heard.notes
     assert unlike(tmp_path / "run", unbroken(**given)) == []
+
+
+def mixes_otherwise(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(running, "Mixer", lambda mixup, cutmix: mixing.Mixer(cutmix, mixup))
+
+
+def skips_batches_for_steps(patch: pytest.MonkeyPatch) -> None:
+    epoch = loading.Loader.epoch
+    patch.setattr(loading.Loader, "epoch", lambda self, number, skip=0: epoch(self, number, skip // 2))
+
+
+def cuts_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(nn.utils, "clip_grads_with_norm_", lambda *_: None)
+
+
+def begins_its_cycle_again(patch: pytest.MonkeyPatch) -> None:
+    schedule_of = running.schedule_of
+    patch.setattr(
+        running, "schedule_of", lambda *given, **more: lambda step: schedule_of(*given, **more)(max(0, step - 5))
+    )
+
+
+def erases_nothing(patch: pytest.MonkeyPatch) -> None:
+    made = plan.training_transform
+    patch.setattr(plan, "training_transform", lambda preprocessing, augment, _: made(preprocessing, augment, 0.0))
+
+
+LOST: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "both": mixes_otherwise,
+    "accumulate": skips_batches_for_steps,
+    "clip-grad": cuts_nothing,
+    "one-cycle": begins_its_cycle_again,
+    "randaugment": erases_nothing,
+}
+
+
+@pytest.mark.parametrize("knob", LOST)
+def test_a_run_that_lost_a_knob_on_the_way_is_another_run(
+    imgs: Path, tmp_path: Path, unbroken: Unbroken, knob: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_stopped(tiny(imgs, tmp_path, model=DEEP, **KNOBS[knob]), at_step=5)
+    LOST[knob](monkeypatch)
+    zoo.resume(folder)
+    assert unlike(folder, unbroken(**KNOBS[knob])) != []
+
+
+STUCK: dict[str, Any] = {"lr": 1e-12, "epochs": 9, "patience": 2}
+
+
+@pytest.mark.parametrize("lost", [{}, {"waited": 0}, {"stage_score": None}])
+def test_patience_goes_on_where_it_was_unless_it_is_forgotten(
+    imgs: Path, tmp_path: Path, unbroken: Unbroken, monkeypatch: pytest.MonkeyPatch, lost: dict[str, Any]
+) -> None:
+    folder = run_stopped(tiny(imgs, tmp_path, model=DEEP, **STUCK), at_epoch=2)
+    position_of = resuming.position_of
+    monkeypatch.setattr(resuming, "position_of", lambda *given: dataclasses.replace(position_of(*given), **lost))
+    zoo.resume(folder)
+    assert bool(unlike(folder, unbroken(**STUCK))) is bool(lost)
