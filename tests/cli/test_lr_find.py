@@ -33,7 +33,7 @@ def test_it_suggests_a_rate_and_shows_the_course(call: Command, tmp_path: Path) 
 def test_json_is_one_object(call: Command) -> None:
     told = call("--to", 0.1, "--json")
     values = json.loads(told.out)
-    assert list(values) == ["model", "rates", "losses", "raw", "suggestion", "steepest", "diverged"]
+    assert list(values) == ["model", "rates", "losses", "raw", "suggestion", "valley", "diverged"]
     assert len(values["rates"]) == len(values["losses"]) == 24
     assert f"--lr {values['suggestion']:g}," in call("--to", 0.1).out
 

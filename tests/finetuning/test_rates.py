@@ -115,6 +115,21 @@ def test_what_cannot_be_tried_is_told(pictures: Path, given: dict[str, Any], wor
         zoo.lr_find(TINY, pictures, **{**USUAL, **given})
 
 
+def test_the_suggestion_lies_where_the_loss_falls_fastest_and_before_it_diverges() -> None:
+    """A loss like those of real runs: a plateau, a fall that is steepest at its middle, and a wild end."""
+    tried = [1e-7 * 10 ** (step / 12) for step in range(97)]
+
+    def loss(step: int) -> float:
+        return 2 - 1.2 / (1 + math.exp(-(step - 50) / 4)) + 30 * max(0.0, (step - 75) / 20) ** 3 * (step % 2)
+
+    found = rates._found("m", tried, [loss(step) for step in range(97)], diverged=True)
+    lowest = min(range(97), key=found.losses.__getitem__)
+    assert tried[48] < found.suggestion < tried[lowest]
+    assert tried[10] < found.valley < tried[lowest]
+    wild = min(range(96), key=lambda step: found.losses[step + 1] - found.losses[step])
+    assert wild > lowest, "behind the lowest point the noise falls faster"
+
+
 def test_the_longest_fall_is_the_longest() -> None:
     chance = random.Random(0)
     for _ in range(50):

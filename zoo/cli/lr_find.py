@@ -85,7 +85,7 @@ def lr_find(
 ) -> None:
     """Train for a moment with a rising learning rate, and suggest one; nothing is saved.
 
-    The suggestion is the rate in the middle of the longest fall of the loss (fastai's valley).
+    The suggestion is the rate at which the loss falls fastest; fastai's valley is told beside it.
     """
     given = {
         "model": model,
@@ -125,7 +125,7 @@ def lr_find(
             found.losses,
             found.raw,
             suggestion=found.suggestion,
-            steepest=found.steepest,
+            valley=found.valley,
             title=f"{found.model} on {Path(resolved.data or '').name}",
         )
     if as_json:
@@ -156,7 +156,5 @@ def shown(found: "RateSearch", *, width: int = 60, height: int = 6) -> list[str]
     lines.append(f"{'':8} {ends[0]}{ends[1]:>{max(1, columns - len(ends[0]))}}")
     what = "the loss diverged there" if found.diverged else "the loss did not diverge"
     lines.append(f"{found.model}: {len(found.rates)} rates tried; {what}")
-    lines.append(
-        f"suggestion: --lr {found.suggestion:g}, in the middle of the longest fall; steepest at {found.steepest:g}"
-    )
+    lines.append(f"suggestion: --lr {found.suggestion:g}, where it falls fastest; more careful: {found.valley:g}")
     return lines

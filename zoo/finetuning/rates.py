@@ -1,6 +1,8 @@
 """The learning-rate range test: a short training in which the rate rises, and a rate read off the course of the loss.
 
-The test is Smith's (arXiv 1506.01186), its details and the suggestion are those of fastai's `lr_find` with `valley`.
+The test is Smith's (arXiv 1506.01186), its details are those of fastai's `lr_find`: the rate at which the smoothed loss
+falls fastest is suggested, and its `valley` told beside it. Other than there nothing is looked for behind the lowest
+point, where the noise of a loss that diverges falls faster than any learning.
 """
 
 import copy
@@ -42,9 +44,9 @@ class RateSearch:
     raw: tuple[float, ...] = field(repr=False)
     """The loss of each step alone."""
     suggestion: float
-    """The rate in the middle of the longest fall of the smoothed loss."""
-    steepest: float
-    """The rate at which it falls fastest, a bolder choice."""
+    """The rate at which the smoothed loss falls fastest."""
+    valley: float
+    """The rate in the middle of its longest fall, a more careful choice."""
     diverged: bool
     """Whether the test ended early, the loss being far above its lowest value or no number."""
 
@@ -174,6 +176,7 @@ def _found(model: str, rates: Sequence[float], raw: Sequence[float], diverged: b
     # The first steps say little of the rate yet, the last ones before it diverges nothing good.
     first, last = len(losses) // 10, len(losses) - (5 if diverged else 0)
     inner = losses[first:last]
+    inner = inner[: inner.index(min(inner)) + 1]
     fall = longest_fall(inner)
     if len(fall) < 5:
         raise NumericsError(
@@ -182,14 +185,13 @@ def _found(model: str, rates: Sequence[float], raw: Sequence[float], diverged: b
         )
     slopes = [after - before for before, after in itertools.pairwise(inner)]
     steepest = min(range(len(slopes)), key=slopes.__getitem__)
-    middle = fall[0] + (fall[-1] - fall[0]) // 2
     return RateSearch(
         model=model,
         rates=tuple(rates),
         losses=tuple(losses),
         raw=tuple(raw),
-        suggestion=rounded(rates[first + middle]),
-        steepest=rounded(rates[first + steepest]),
+        suggestion=rounded(rates[first + steepest]),
+        valley=rounded(rates[first + (fall[0] + fall[-1]) // 2]),
         diverged=diverged,
     )
 

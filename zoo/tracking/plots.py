@@ -29,7 +29,7 @@ def plot_rates(
     raw: Sequence[float],
     *,
     suggestion: float,
-    steepest: float,
+    valley: float,
     title: str,
 ) -> None:
     """Draw the course of a learning-rate test: the loss by the rate, and what is suggested."""
@@ -40,12 +40,10 @@ def plot_rates(
     axes = figure.add_subplot()
     axes.plot(rates, raw, color="0.8", linewidth=1, label="loss of each step")
     axes.plot(rates, losses, color="tab:blue", linewidth=2, label="smoothed")
-    heights = {
-        rate: losses[min(range(len(rates)), key=lambda at: abs(rates[at] - rate))] for rate in (suggestion, steepest)
-    }
     axes.axvline(suggestion, color="tab:orange", linewidth=1, linestyle="--")
-    axes.plot([suggestion], [heights[suggestion]], "o", color="tab:orange", label=f"suggestion {suggestion:g}")
-    axes.plot([steepest], [heights[steepest]], "^", color="tab:green", label=f"steepest {steepest:g}")
+    for rate, mark, colour, name in ((suggestion, "o", "orange", "suggestion"), (valley, "^", "green", "valley")):
+        height = losses[min(range(len(rates)), key=[abs(each - rate) for each in rates].__getitem__)]
+        axes.plot([rate], [height], mark, color=f"tab:{colour}", label=f"{name} {rate:g}")
     # A loss that diverged would press all else flat.
     low, high = min(*losses, *raw), max(losses[: losses.index(min(losses)) + 1])
     axes.set_ylim(low - 0.05 * (high - low), high + 0.5 * (high - low))
