@@ -1,6 +1,7 @@
 """Every knob of training, stopped within an epoch: the run that went on is the run that never stopped."""
 
 import dataclasses
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 import zoo
+from tests.checkpoint.conftest import forge
 from tests.finetuning.conftest import Listener
 from tests.resuming.conftest import Child, run_stopped, tiny, unlike
 from zoo.data import loading
@@ -233,3 +236,44 @@ def test_patience_goes_on_where_it_was_unless_it_is_forgotten(
     monkeypatch.setattr(resuming, "position_of", lambda *given: dataclasses.replace(position_of(*given), **lost))
     zoo.resume(folder)
     assert bool(unlike(folder, unbroken(**STUCK))) is bool(lost)
+
+
+@pytest.mark.parametrize("knob", ["ema", "accumulate", "both"])
+def test_a_run_with_a_knob_can_be_repeated_from_a_checkpoint(imgs: Path, tmp_path: Path, knob: str) -> None:
+    folder = zoo.finetune(**tiny(imgs, tmp_path, model=DEEP, keep="every:1", **KNOBS[knob])).folder
+    heard = Listener()
+    zoo.resume(folder, verify=True, reporter=heard)
+    assert any("epoch-0003 came out the same, bit for bit" in note for note in heard.notes)
+
+
+def test_a_weight_that_is_spoilt_beside_its_average_is_not_saved(imgs: Path, tmp_path: Path) -> None:
+    """The average does not show it before the next step."""
+    heard = Listener()
+
+    def spoil() -> None:
+        assert heard.plan is not None
+        with torch.no_grad():
+            heard.plan.model.fc.weight[0, 0] = float("nan")  # type: ignore[union-attr]
+        signal.raise_signal(signal.SIGTERM)
+
+    heard.at_step = {5: spoil}
+    with pytest.raises(zoo.NumericsError, match=r"fc\.weight holds nan at step 5"):
+        zoo.finetune(**tiny(imgs, tmp_path, model=DEEP, ema=0.9), reporter=heard)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "x",
+        {"absent": {"$tensor": "training.raw.fc.bias"}},
+        {"fc.weight": {"$tensor": "training.raw.fc.bias"}},
+        {"fc.bias": 3},
+    ],
+)
+def test_weights_beside_an_average_that_are_none_are_refused(imgs: Path, tmp_path: Path, raw: Any) -> None:
+    folder = run_stopped(tiny(imgs, tmp_path, model=DEEP, ema=0.9), at_step=5)
+    newest = folder / "epoch-0002-step-0002"
+    values = json.loads((newest / "training.json").read_text(encoding="utf-8"))
+    forge(newest, "training.json", json.dumps({**values, "raw": raw}))
+    with pytest.raises(zoo.CheckpointError, match="cannot be put back"):
+        zoo.resume(folder)

@@ -17,6 +17,7 @@ from tests.finetuning.conftest import Listener
 from tests.resuming.conftest import VIT, contents, run_stopped, stopped, tiny, unlike
 from zoo.errors import Stopped
 from zoo.training import loop
+from zoo.units import some
 
 Make = Callable[[Path, Path], Path]
 
@@ -75,7 +76,7 @@ def test_a_good_run_is_verified_and_goes_on(
     run = make(imgs, tmp_path / "runs")
     result = zoo_command("resume", run, "--verify")
     assert result.code == 0, result.err
-    assert f"verified: {steps} steps from {start} to {newest} give the same bits again" in result.out
+    assert f"verified: {some(steps, 'step')} from {start} to {newest} came out the same, bit for bit" in result.out
     again = make(imgs, tmp_path / "again")
     zoo.resume(again)
     assert unlike(run, again) == [], "verifying changes nothing of what follows"

@@ -51,6 +51,7 @@ def evaluate(
     from zoo.evaluating import evaluate as measure
     from zoo.finetuning.screens import WORDS, class_grid, figure
     from zoo.names import printable
+    from zoo.units import some
 
     found = measure(
         checkpoint,
@@ -68,7 +69,7 @@ def evaluate(
         print_json(found.to_values())
         return
     to = console()
-    to.print(f"{found.checkpoint} on {found.data}, {found.pictures:,} pictures", markup=False)
+    to.print(f"{found.checkpoint} on {found.data}, {some(found.pictures, 'picture')}", markup=False)
     for note in found.notes:
         to.print(f"note: {note}", markup=False)
     grid = class_grid(found.classes, "target" if "r2" in found.metrics else "class")

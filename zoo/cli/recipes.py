@@ -9,6 +9,7 @@ from zoo import catalog, recipe
 from zoo.cli import presets
 from zoo.cli.completion import recipe_names
 from zoo.cli.options import AsJson, Debug
+from zoo.units import some
 
 app = typer.Typer(add_completion=False, invoke_without_command=True, epilog="zoo recipes copy linear-probe ./mine.toml")
 
@@ -31,8 +32,8 @@ def recipes(
         print_json({"recipes": [{"name": each.name, **recipe.to_values(each)} for each in found]})
         return
     for each in found:
-        stages = f"{len(each.stages)} stage{'s' if len(each.stages) > 1 else ' '}"
-        typer.echo(f"{each.name:<22} {stages}  {each.epochs:>3} epochs  {each.summary}")
+        stages = f"{some(len(each.stages), 'stage'):<8}"
+        typer.echo(f"{each.name:<22} {stages}  {some(each.epochs, 'epoch'):>9}  {each.summary}")
     typer.echo("zoo recipes show NAME · zoo finetune MODEL --recipe NAME --data FOLDER")
 
 

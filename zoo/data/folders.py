@@ -9,6 +9,7 @@ from zoo.data.splitting import by_class
 from zoo.errors import DataError, UsageError
 from zoo.names import listed, natural, near_hint
 from zoo.registry import Task
+from zoo.units import some
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
 VAL_NAMES = ("val", "valid", "validation")
@@ -82,7 +83,7 @@ def labelled_in_folders(
     place = place or root
     found, notes = _class_folders(place)
     pictures = _labelled(found, {name: label for label, name in enumerate(classes)}, place, None)
-    return Dataset(root, tuple(classes), (), pictures, f"{len(pictures):,} pictures", tuple(notes), task), str(place)
+    return Dataset(root, tuple(classes), (), pictures, some(len(pictures), "picture"), tuple(notes), task), str(place)
 
 
 def pictures_of(arguments: Iterable[str]) -> list[Path]:

@@ -12,6 +12,7 @@ from zoo.data.tables import Columns, Table, read_table, refuse
 from zoo.errors import DataError, UsageError
 from zoo.names import listed, natural, near
 from zoo.registry import Task
+from zoo.units import some
 
 
 def find_in_table(
@@ -71,7 +72,7 @@ def labelled_in_table(
     chosen = [each for each in entries if each.half == half]
     _refuse_unknown(table, chosen, known, task, "the checkpoint does not know")
     pictures = _pictures(chosen, known, root, task)
-    dataset = Dataset(root, known, (), pictures, f"{len(pictures):,} pictures", task=task, table=path)
+    dataset = Dataset(root, known, (), pictures, some(len(pictures), "picture"), task=task, table=path)
     return dataset, f"{path} ({half})" if half else str(path)
 
 

@@ -27,6 +27,7 @@ from zoo.sources.checkpoints import load_checkpoint
 from zoo.sources.loading import state_of
 from zoo.training.devices import default_workers, machine, pick
 from zoo.training.tasks import AnyMetrics
+from zoo.units import some
 
 
 class _Reached(Stopped):
@@ -94,7 +95,7 @@ def verify_newest(
     position = position_of(state, earlier) if state and earlier else Position()
     steps = goal.step - position.step
     start = earlier.name if earlier else "the start"
-    reporter.note(f"verifying: {steps:,} steps from {start} to {newest.name} are trained again")
+    reporter.note(f"verifying: {some(steps, 'step')} from {start} to {newest.name}, trained again")
     runner = Runner(plan, Reporter(), _Rehearsal(plan, goal.name), position, state)
     try:
         runner.run()
@@ -105,7 +106,7 @@ def verify_newest(
         _compare(ended.snapshot, newest, target, machine(plan.device, plan.spec.source), base)
     else:
         raise CheckpointError(f"{newest} is not what its run gives: the run never comes to {goal.name}.")
-    reporter.note(f"verified: {steps:,} steps from {start} to {newest.name} give the same bits again")
+    reporter.note(f"verified: {some(steps, 'step')} from {start} to {newest.name} came out the same, bit for bit")
 
 
 def _before(folder: Path, goal: Position) -> Path | None:
