@@ -98,6 +98,9 @@ def test_the_next_stage_begins_and_a_run_that_was_stopped_there_is_the_same_run(
 
 def test_the_screen_and_the_summary_say_so(train: Train, zoo_command: Command) -> None:
     run = train(**STUCK)
+    assert "ended early: no better score for 2 epochs" in (run.folder / "summary.txt").read_text(encoding="utf-8")
+    whole = train("whole", **{**STUCK, "epochs": 2})
+    assert "ended early" not in (whole.folder / "summary.txt").read_text(encoding="utf-8")
     told = zoo_command("resume", run.folder)
     assert told.code == 0
     assert "no better score for 2 epochs" in told.out

@@ -114,6 +114,14 @@ def test_a_run_with_a_knob_that_was_stopped_goes_on_as_the_same_run(
     assert unlike(folder, unbroken(cell)) == []
 
 
+def test_all_knobs_at_once_go_on_in_mixed_precision_too(given: Given, tmp_path: Path) -> None:
+    cell = Cell("vit", "all", 0)
+    folder = run_stopped({**given(cell, tmp_path, "broken", 0), "amp": "bf16"}, at_step=5)
+    zoo.resume(folder)
+    unbroken = zoo.finetune(**{**given(cell, tmp_path, "unbroken", 0), "amp": "bf16"})
+    assert unlike(folder, unbroken.folder) == []
+
+
 @pytest.mark.slow
 def test_an_average_beside_pretrained_weights_that_are_left_out_goes_on_as_the_same_run(
     assets: Path, imgs: Path, tmp_path: Path

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import zoo
 from tests.checkpoint.conftest import forge
-from tests.finetuning.conftest import Listener
+from tests.finetuning.conftest import Listener, weights_of
 from tests.resuming.conftest import Child, run_stopped, tiny, unlike
 from zoo.data import loading
 from zoo.finetuning import plan, resuming, running
@@ -277,3 +277,21 @@ def test_weights_beside_an_average_that_are_none_are_refused(imgs: Path, tmp_pat
     forge(newest, "training.json", json.dumps({**values, "raw": raw}))
     with pytest.raises(zoo.CheckpointError, match="cannot be put back"):
         zoo.resume(folder)
+
+
+def test_a_checkpoint_from_before_there_were_these_knobs_goes_on(
+    imgs: Path, tmp_path: Path, unbroken: Unbroken
+) -> None:
+    folder = run_stopped(tiny(imgs, tmp_path, model=DEEP), at_step=5)
+    newest = folder / "epoch-0002-step-0002"
+    values = json.loads((newest / "training.json").read_text(encoding="utf-8"))
+    later = {"accumulate", "clip-grad", "ema", "mixup", "cutmix", "nesterov"}
+    assert later <= values["settings"]["recipe"].keys()
+    for key in later:
+        del values["settings"]["recipe"][key]
+    del values["settings"]["recipe"]["stages"][0]["patience"]
+    del values["progress"]["waited"], values["progress"]["stage_score"], values["raw"]
+    forge(newest, "training.json", json.dumps(values))
+    zoo.resume(folder)
+    ours, theirs = weights_of(folder / "epoch-0003"), weights_of(unbroken() / "epoch-0003")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -19,7 +19,7 @@ from zoo.tracking import logs
 from zoo.training.devices import peak_memory
 from zoo.training.loop import random_state_kept
 from zoo.training.tasks import AnyMetrics
-from zoo.units import duration
+from zoo.units import duration, some
 
 SUMMARY = "summary.txt"
 
@@ -30,10 +30,19 @@ def run_to_its_end(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
         figures = runner.run()
     finished = finished_run(plan.folder, runner.at, figures, peak_memory(plan.device))
     results = [] if figures is None else class_sections(figures)
-    summarize(finished, [*plan_sections(plan), *results, ""])
+    early = _early(runner.at, plan)
+    summarize(finished, [*plan_sections(plan), *results, *early, ""])
     logs.log(plan.folder, "end", **finished.to_values())
     reporter.finished(finished)
     return finished
+
+
+def _early(at: Position, plan: Plan) -> list[Section]:
+    """What is said of a run whose patience came to an end before its epochs."""
+    last = plan.recipe.stages[-1]
+    if at.stage_epoch >= last.epochs or not at.is_out_of_patience(last):
+        return []
+    return [f"ended early: no better score for {some(at.waited, 'epoch')}"]
 
 
 def summarize(run: Run, sections: Sequence[Section] = ()) -> None:
