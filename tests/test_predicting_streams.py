@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import zoo
-from tests.conftest import ROOT, write_pictures
+from tests.conftest import ROOT, Command, write_pictures
 from zoo.data.streams import is_picture
 from zoo.errors import DataError
 from zoo.predicting import Predictor, predictions_of
@@ -140,10 +140,10 @@ def test_a_reader_that_goes_is_no_error(place: Path) -> None:
     assert done.stderr == b""
 
 
-def test_it_stands_alone(place: Path) -> None:
-    done = told(place, b"", "imgs/ant/0.png")
-    assert done.returncode == 2
-    assert b"- reads standard input, and stands alone" in done.stderr
+def test_it_stands_alone(place: Path, zoo_command: Command) -> None:
+    told = zoo_command("predict", place / "epoch-0001", "-", "imgs/ant/0.png")
+    assert told.code == 2
+    assert "- reads standard input, and stands alone" in told.err
 
 
 @pytest.mark.parametrize("start", [b"imgs/a.png", b"BMW/1.jpg and so", b"RIFF/1.png", b"P5/1.png", b"GIF/1.gif", b""])

@@ -120,6 +120,29 @@ def test_long_gradients_are_cut_to_the_norm_that_is_given(limit: float, cut: boo
         assert torch.equal(mine.detach(), theirs.detach().add(theirs.grad, alpha=-0.1))
 
 
+def test_under_a_gradient_scaler_sums_are_cut_by_their_own_length() -> None:
+    """Not by that of the scaled ones."""
+    one, other = model_of(), model_of()
+    for model, scaler in ((one, None), (other, torch.amp.GradScaler("cpu", init_scale=1024.0))):
+        trainer = trainer_of(model)
+        trainer.scaler, trainer.clip_grad, trainer.accumulate = scaler, 0.5, 2
+        assert len([*loop.train_steps(trainer, batches(4), Tally(["ant", "bee"]), step=0, stage_step=0)]) == 2
+    assert not torch.equal(one[2].weight, model_of()[2].weight)
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gradient_that_overflows_under_a_scaler_leaves_the_step_out() -> None:
+    model = model_of()
+    before = model[2].weight.detach().clone()
+    model[2].weight.register_hook(lambda gradient: torch.full_like(gradient, float("inf")))
+    trainer = trainer_of(model)
+    trainer.scaler, trainer.clip_grad = torch.amp.GradScaler("cpu", init_scale=1024.0), 0.5
+    train(trainer, batches(1))
+    assert torch.equal(model[2].weight, before)
+    assert trainer.scaler.get_scale() == 512.0
+
+
 def test_a_gradient_that_is_no_number_is_found_before_it_is_cut_to_a_number() -> None:
     model = model_of()
     before = model[2].weight.detach().clone()

@@ -59,6 +59,8 @@ def predict(
 
     - takes paths from standard input, one a line, or the bytes of one picture.
     """
+    if "-" in pictures and len(pictures) > 1:
+        raise UsageError("- reads standard input, and stands alone.", "give the other pictures there too")
     from zoo.predicting import Predictor, predictions_of
     from zoo.predicting import predict as run
 
@@ -72,8 +74,6 @@ def predict(
         "trust": trust_pickle,
     }
     if "-" in pictures:
-        if len(pictures) > 1:
-            raise UsageError("- reads standard input, and stands alone.", "give the other pictures there too")
         parts = predictions_of(Predictor(checkpoint, **asked), sys.stdin.buffer)
     else:
         parts = iter([run(checkpoint, pictures, **asked)])
