@@ -125,6 +125,21 @@ def test_summary_gives_programs_the_same_as_deep_as_asked(zoo_command: Command) 
     assert max(each["depth"] for each in found["modules"]) == 1
 
 
+def test_summary_numbers_the_blocks_and_says_what_a_policy_means(zoo_command: Command) -> None:
+    shown = zoo_command("summary", "resnet18", "--depth", "1", "--freeze", "backbone", "--unfreeze", "last:1,norm").out
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["1", "conv1", "9,536", "part"] in rows
+    assert ["2-3", "layer1.0", "…", "layer1.1", "147,968", "part"] in rows
+    assert ["9", "layer4.1", "4,720,640", "trained"] in rows
+    assert (
+        "the policy freezes all but the head, except the last block and the norm layers: parts of blocks 1-8" in shown
+    )
+    found = values(zoo_command("summary", "resnet18", "--freeze", "first:3", "--json"))
+    assert [row["state"] for row in found["blocks"]] == ["frozen"] * 3 + ["trained"] * 6
+    assert found["policy"] == "freezes the first 3 blocks: blocks 1-3 of 9 (conv1 … layer1.1)"
+    assert "the policy" not in zoo_command("summary", "resnet18", "--depth", "1").out
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of an own model with two checkpoints, the second better."""

@@ -30,14 +30,17 @@ def summary(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Show a model's modules with shapes, parameters, and what is trained or frozen.
+    """Show a model's modules and blocks with shapes, parameters, and what is trained or frozen.
 
     The model is built with random weights, since none of this depends on them.
     """
     from pathlib import Path
 
     import zoo
+    from zoo import freezing
     from zoo.cli.output import console, print_json, table
+    from zoo.freezing.dividing import folded
+    from zoo.freezing.policy import sentence
     from zoo.registry import entry
 
     # A folder that happens to have a model's name is not meant; one with a path in its name is.
@@ -46,11 +49,15 @@ def summary(
     # A model that comes without a classifier is shown with the head that would take its place.
     classes = 1 if known and known.lacks_classifier else None
     model = zoo.load_checkpoint(name) if is_folder else zoo.load(name, classes, weights=None)
+    order = freezing.observe(model)
+    said = ""
     if freeze is not None or unfreeze is not None:
-        zoo.freeze(model, freeze or "none", unfreeze=unfreeze)
+        frozen = freezing.freeze(model, freeze or "none", unfreeze=unfreeze, order=order)
+        said = ": ".join(each for each in (sentence(freeze or "none", unfreeze), frozen.meaning) if each)
     found = zoo.summary(model, depth=depth)
+    blocks = freezing.block_rows(model, order)
     if as_json:
-        print_json(found.to_values())
+        print_json({**found.to_values(), "blocks": [vars(row) for row in blocks], "policy": said})
         return
     shown = table("module", "type", "output", "parameters", "state", right=("parameters",))
     for line in found.lines:
@@ -61,5 +68,11 @@ def summary(
         shown.add_row("  " * line.depth + label, line.type, shape, f"{line.parameters:,}", line.state)
     to = console()
     to.print(shown)
+    listed = table("block", "", "parameters", "state", right=("block", "parameters"))
+    for numbers, names, parameters, state in folded(blocks):
+        listed.add_row(numbers, names, f"{parameters:,}", state)
+    to.print(listed)
+    if said:
+        to.print(f"the policy {said}", markup=False)
     share = 100 * found.trained / max(1, found.parameters)
     to.print(f"trained {found.trained:,} of {found.parameters:,} ({share:.3g} %)")

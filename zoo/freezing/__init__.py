@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.errors import UsageError
 from zoo.freezing import held, policy
-from zoo.freezing.dividing import Block, blocks_of, in_words
+from zoo.freezing.dividing import Block, BlockRow, blocks_of, in_words, rows_of
 from zoo.freezing.order import RunningOrder, record
 from zoo.registry import find_spec, unwrapped
 
@@ -107,6 +107,12 @@ def blocks(model: nn.Module, *, sample: Tensor | None = None, order: RunningOrde
     return blocks_of(model, order or observe(model, sample))
 
 
+def block_rows(model: nn.Module, order: RunningOrder) -> list[BlockRow]:
+    """The blocks of a model with their sizes and what is trained of them now."""
+    model = unwrapped(model)
+    return rows_of(model, blocks_of(model, order))
+
+
 def apply(model: nn.Module, frozen: Iterable[str], order: RunningOrder | None, policy_text: str) -> Frozen:
     """Freeze exactly these parameters and hold the modules that belong to them in eval mode."""
     model = unwrapped(model)
@@ -168,6 +174,7 @@ __all__ = [
     "Block",
     "Frozen",
     "apply",
+    "block_rows",
     "blocks",
     "freeze",
     "frozen_parameters",

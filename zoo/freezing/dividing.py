@@ -143,6 +143,55 @@ def states_of(found: Sequence[Block], frozen: Collection[str]) -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class BlockRow:
+    """One block as a person sees it."""
+
+    number: int
+    name: str
+    parameters: int
+    trained: int
+    state: str
+    """`frozen`, `trained` or `part`."""
+
+
+def rows_of(model: nn.Module, found: Sequence[Block]) -> list[BlockRow]:
+    """The blocks with their sizes and what is trained of them now."""
+    sizes = {name: (each.numel(), each.requires_grad) for name, each in model.named_parameters()}
+    states = states_of(found, {name for name, (_, trained) in sizes.items() if not trained})
+    rows = []
+    for number, (block, state) in enumerate(zip(found, states, strict=True), start=1):
+        own = [sizes[name] for name in block.parameters]
+        trained = sum(size for size, is_trained in own if is_trained)
+        rows.append(BlockRow(number, block.name, sum(size for size, _ in own), trained, state))
+    return rows
+
+
+def folded(rows: Sequence[BlockRow]) -> list[tuple[str, str, int, str]]:
+    """Numbers, names, parameters and state, where neighbours in one module and one state are one row.
+
+    >>> folded([BlockRow(1, "stem", 4, 0, "frozen"), BlockRow(2, "a.0", 2, 2, "trained"),
+    ...         BlockRow(3, "a.1", 2, 2, "trained")])
+    [('1', 'stem', 4, 'frozen'), ('2-3', 'a.0 … a.1', 4, 'trained')]
+    """
+    groups: list[list[BlockRow]] = []
+    for row in rows:
+        last = groups[-1][-1] if groups else None
+        if last and last.state == row.state and last.name.rpartition(".")[0] == row.name.rpartition(".")[0]:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return [
+        (
+            f"{group[0].number}-{group[-1].number}" if len(group) > 1 else f"{group[0].number}",
+            f"{group[0].name} … {group[-1].name}" if len(group) > 1 else group[0].name,
+            sum(row.parameters for row in group),
+            group[0].state,
+        )
+        for group in groups
+    ]
+
+
 def spans(states: Sequence[str]) -> list[tuple[int, int, str]]:
     """Neighbours in the same state as first and last number, counted from 1, and the state.
 

@@ -9,7 +9,7 @@ from torch import nn
 from zoo.errors import UsageError
 from zoo.freezing.dividing import blocks_of
 from zoo.freezing.order import RunningOrder
-from zoo.freezing.words import ALLOWED, called, meant, where_to_look
+from zoo.freezing.words import ALLOWED, called, explained, meant, where_to_look
 
 
 def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningOrder) -> list[str]:
@@ -80,6 +80,17 @@ def taken_out(word: str, model: nn.Module, order: RunningOrder) -> set[str]:
     if word == "none":
         raise UsageError("--unfreeze none takes nothing out.", "leave it away")
     return meant(word, model, order, "--unfreeze")
+
+
+def sentence(policy: str, unfreeze: str | None) -> str:
+    """What a policy freezes, in words.
+
+    >>> sentence("backbone", "last:1")
+    'freezes all but the head, except the last block'
+    """
+    frozen = " and ".join(explained(word) for word in words(policy))
+    taken = " and ".join(explained(word, "--unfreeze") for word in words(unfreeze or ""))
+    return f"freezes {frozen}" + (f", except {taken}" if taken else "")
 
 
 def words(text: str) -> list[str]:

@@ -53,6 +53,26 @@ def meant(word: str, model: nn.Module, order: RunningOrder, flag: str = "--freez
     return set(match(word, [name for name, _ in model.named_parameters()], model, flag))
 
 
+def explained(word: str, flag: str = "--freeze") -> str:
+    """What a word says, for a person.
+
+    >>> explained("first:3"), explained("norm")
+    ('the first 3 blocks', 'all of the backbone but its norm layers')
+    """
+    kind, colon, value = word.partition(":")
+    if colon and kind in WITH_VALUE:
+        return {
+            "until": f"all that has run when {value} returns",
+            "from": f"all that runs from the start of {value} on, but the head",
+            "first": "the first block" if value == "1" else f"the first {value} blocks",
+            "last": "the last block" if value == "1" else f"the last {value} blocks",
+        }[kind]
+    if word in _KEPT:
+        kept = "norm layers" if word == "norm" else "bias terms"
+        return f"the {kept}" if flag == "--unfreeze" else f"all of the backbone but its {kept}"
+    return {"none": "nothing", "backbone": "all but the head"}.get(word, f"what {word} names")
+
+
 def bias_parameters(model: nn.Module) -> set[str]:
     """The bias terms, also those that attention keeps beside its weights; tables of position biases are none."""
     return {
