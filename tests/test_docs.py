@@ -110,14 +110,14 @@ def cache_random_weights(place: Path, code: str) -> None:
             torch.save(get_model(name, weights=None).state_dict(), folder / url.rpartition("/")[2])
 
 
-def test_the_python_of_the_readme_runs_from_top_to_bottom(place: Path) -> None:
-    blocks = list(python_blocks((ROOT / "README.md").read_text(encoding="utf-8")))
-    if not blocks:
-        pytest.skip("the README has no Python yet")
+@pytest.mark.parametrize("page", ["README.md", "docs/own-models.md"])
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, place: Path) -> None:
+    blocks = list(python_blocks((ROOT / page).read_text(encoding="utf-8")))
+    assert blocks
     cache_random_weights(place, "\n".join(code for _, code in blocks))
     names: dict[str, Any] = {"__name__": "readme"}
     for line, code in blocks:
-        exec(compile("\n" * line + code, "README.md", "exec"), names)
+        exec(compile("\n" * line + code, page, "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -16,6 +16,7 @@ NAMES = [
     "ModelSpec",
     "NumericsError",
     "OutOfMemoryError",
+    "OwnModel",
     "Run",
     "Stopped",
     "StorageError",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zoo.freezing import unfreeze as unfreeze
     from zoo.predicting import predict as predict
     from zoo.registry.finding import list_models as list_models
+    from zoo.registry.own import OwnModel as OwnModel
     from zoo.registry.own import register as register
     from zoo.registry.specs import ModelSpec as ModelSpec
     from zoo.registry.specs import spec_of as spec_of
@@ -51,6 +52,7 @@ _HOMES = {
     "ModelSpec": "zoo.registry.specs",
     "NumericsError": "zoo.errors",
     "OutOfMemoryError": "zoo.errors",
+    "OwnModel": "zoo.registry.own",
     "Run": "zoo.finetuning.plan",
     "Stopped": "zoo.errors",
     "StorageError": "zoo.errors",

@@ -24,7 +24,7 @@ def info(
 ) -> None:
     """Tell what is known about a model: size, input, head, places to freeze up to, weights."""
     source, plain = registry.find(name)
-    entry = registry.entry(source, plain)
+    entry = registry.own_entry(plain) if source == "own" else registry.entry(source, plain)
     if entry is None:
         raise UsageError(
             f"{source}:{plain} is not in the index, so nothing is known before it is loaded.",
@@ -36,17 +36,35 @@ def info(
 
         print_json(_values(entry))
         return
-    for line in _lines(entry):
+    for line in _own_lines(entry) if source == "own" else _lines(entry):
         typer.echo(line)
+
+
+def _own_lines(entry: registry.Entry) -> list[str]:
+    """What is known of a model of one's own: it is not built, and no package is imported, to tell."""
+    known = entry.preprocessing
+    lines = [entry.full_name]
+    if entry.packages:
+        lines.append(f"  brought by     {' and '.join(entry.packages)}")
+    else:
+        lines += [f"  input          {known.size[0]} × {known.size[1]}", f"  head           {entry.head_path}"]
+    if len(entry.packages) > 1:
+        lines.append("  cannot be loaded before all but one of them are uninstalled")
+    others = [each for each in ("torchvision", "timm") if registry.entry(each, entry.name)]
+    if others:
+        lines.append(f"  write it as {entry.full_name}: {entry.name} alone means {others[0]}'s")
+    return [*lines, f"  zoo summary {entry.full_name} loads it and looks"]
 
 
 def _lines(entry: registry.Entry) -> list[str]:
     known = entry.preprocessing
+    assert entry.parameters is not None, "the index has them all"
+    other = ", another with --img-size where its library carries the weights over" if entry.fixed_size else ""
     lines = [
         entry.full_name,
         f"  parameters     {count(entry.parameters)} ({entry.parameters:,})",
         *_multiply_adds(entry),
-        f"  input          {known.size[0]} × {known.size[1]}{', no other size' if entry.fixed_size else ''}",
+        f"  input          {known.size[0]} × {known.size[1]}{other}",
         f"  preprocessing  scale to {known.resize[0]} ({known.interpolation}, {known.fit}), centre {known.size[0]},"
         f" mean {_numbers(known.mean)}, std {_numbers(known.std)}",
         f"  head           {entry.head_path or '–'}"

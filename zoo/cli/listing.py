@@ -1,6 +1,7 @@
 """`zoo list`: the models there are."""
 
 import enum
+import math
 import re
 import shutil
 import sys
@@ -33,7 +34,7 @@ def list_command(
     ] = "*",
     source: Annotated[
         str | None,
-        typer.Option("--source", help="torchvision, timm or hf.", metavar="SOURCE", show_default=False),
+        typer.Option("--source", help="torchvision, timm, hf or own.", metavar="SOURCE", show_default=False),
     ] = None,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Only models with weights, timm's by each set.")
@@ -60,7 +61,7 @@ def list_command(
     if sort is Sort.name:
         found.sort(key=lambda each: each.name)
     elif sort is Sort.params:
-        found.sort(key=lambda each: each.parameters)
+        found.sort(key=lambda each: each.parameters or math.inf)
     elif sort is Sort.accuracy:
         found.sort(key=lambda each: -(each.accuracy or 0.0))
     if as_json:
@@ -88,10 +89,9 @@ def _print(found: list[registry.Entry], all_rows: bool) -> None:
         height, across = each.preprocessing.size
         accuracy = f"{each.accuracy:.1f} %" if each.accuracy is not None else "–"
         note = "  (cannot be fine-tuned)" if each.refused else ""
-        size = f"{height}×{across}"
-        lines.append(
-            f"{each.source:<12} {each.name:<{width}} {count(each.parameters):>10}  {size:<9}  {accuracy}{note}"
-        )
+        size = "–" if each.packages else f"{height}×{across}"
+        parameters = "–" if each.parameters is None else count(each.parameters)
+        lines.append(f"{each.source:<12} {each.name:<{width}} {parameters:>10}  {size:<9}  {accuracy}{note}")
     if len(found) > most:
         lines.append(f"… {len(found) - most:,} more; --all shows them, a glob narrows them: zoo list 'resnet*'")
     sys.stdout.write("\n".join(lines) + "\n")
@@ -102,10 +102,11 @@ def _values(each: registry.Entry) -> dict[str, object]:
         "source": each.source,
         "name": each.name,
         "parameters": each.parameters,
-        "input": list(each.preprocessing.size),
+        "input": None if each.packages else list(each.preprocessing.size),
         "accuracy": each.accuracy,
         "weights": list(each.weights),
         "refused": each.refused,
+        **({"packages": list(each.packages)} if each.source == "own" else {}),
     }
 
 

@@ -8,20 +8,22 @@ from zoo.names import near
 from zoo.registry import others, own
 from zoo.registry.own import Registration
 from zoo.registry.shipped import SOURCES, Entry, entry, entry_from, index
+from zoo.registry.specs import Preprocessing
 
 
 def registration(name: str) -> Registration:
     """The registration of an own model; raises UsageError when there is none."""
-    if name not in own.REGISTERED:
+    found = own.registered(name)
+    if found is None:
         raise _unknown("own:" + name)
-    return own.REGISTERED[name]
+    return found
 
 
 def known(source: str | None = None) -> list[str]:
     """The full names of all models, of one source or of every one."""
     names = []
     for each in (source,) if source else SOURCES:
-        models = own.REGISTERED if each == "own" else index(each)["models"]
+        models = own.names() if each == "own" else index(each)["models"]
         names += [f"{each}:{name}" for name in models]
     return names
 
@@ -49,14 +51,14 @@ def find(text: str) -> tuple[str, str]:
             if refused:
                 raise refused
             return source, name
-        found = name in own.REGISTERED if source == "own" else entry(source, name) is not None
+        found = name in own.names() if source == "own" else entry(source, name) is not None
         if found:
             return source, name
         raise _unknown(text)
     for candidate in ("torchvision", "timm"):
         if entry(candidate, text) is not None:
             return candidate, text
-    if text in own.REGISTERED:
+    if text in own.names():
         return "own", text
     raise _unknown(text)
 
@@ -97,7 +99,8 @@ def list_models(
 ) -> list[Entry]:
     """The models whose name matches a glob, in the order of the index.
 
-    With `pretrained` only those with weights, timm's one entry per set of weights.
+    With `pretrained` only those with weights, timm's one entry per set of weights. Own models come last; of those
+    that a package brings only the name is known, and none is among the `pretrained` or below `max_parameters`.
 
     >>> [entry.full_name for entry in list_models("vgg1?", source="torchvision")][:2]
     ['torchvision:vgg11', 'torchvision:vgg13']
@@ -107,8 +110,11 @@ def list_models(
     if source is not None and source not in SOURCES:
         raise UsageError(f"no source is called {source!r}.", f"sources: {', '.join(SOURCES)}")
     rows: list[Entry] = []
-    for each in (source,) if source else SOURCES[:-1]:
+    for each in (source,) if source else SOURCES:
         if each == "own":
+            if not pretrained and max_parameters is None:
+                matching = (name for name in own.names() if _matches(each, name, pattern))
+                rows += [entry for entry in map(own_entry, matching) if entry is not None]
             continue
         for name, facts in index(each)["models"].items():
             if max_parameters is not None and facts["parameters"] > max_parameters:
@@ -119,9 +125,31 @@ def list_models(
                 continue
             else:
                 names = [(name, facts["default"])]
-            rows += [
-                entry_from(each, full, facts, tag)
-                for full, tag in names
-                if fnmatchcase(full, pattern) or fnmatchcase(f"{each}:{full}", pattern)
-            ]
+            rows += [entry_from(each, full, facts, tag) for full, tag in names if _matches(each, full, pattern)]
     return rows
+
+
+def own_entry(name: str) -> Entry | None:
+    """What is known of an own model before it is built, or None when there is none of this name."""
+    known, several = own.REGISTERED.get(name), own.brought().get(name, ())
+    if known is None and not several:
+        return None
+    return Entry(
+        source="own",
+        name=name,
+        parameters=None,
+        head_path=known.head_path if known else None,
+        features=None,
+        kind=None,
+        pool_path=None,
+        places=(),
+        weights={},
+        default=None,
+        preprocessing=known.preprocessing if known else Preprocessing((224, 224), (224, 224)),
+        fixed_size=False,
+        packages=tuple(each.package for each in several) if known is None else (),
+    )
+
+
+def _matches(source: str, name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(f"{source}:{name}", pattern)

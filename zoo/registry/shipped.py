@@ -18,8 +18,8 @@ class Entry:
 
     source: str
     name: str
-    parameters: int
-    """With the library's own classifier."""
+    parameters: int | None
+    """With the library's own classifier; None for own models, which are not built to be listed."""
     head_path: str | None
     features: int | None
     kind: Kind | None
@@ -42,6 +42,11 @@ class Entry:
     """Of one picture of the usual size."""
     note: str | None = None
     """What zoo does otherwise than the library, where that is so."""
+    packages: tuple[str, ...] = ()
+    """Who brings an own model: installed packages, none of which is imported before it is loaded.
+
+    Until then nothing but its name is known, and `preprocessing` is only the usual one.
+    """
 
     @property
     def full_name(self) -> str:
