@@ -22,11 +22,6 @@ from zoo.registry import find, index, others
         ("torchvision:fcn_resnet101", "torchvision:fcn_resnet101 is a segmentation model", "torchvision:resnet101"),
         ("swin3d_t", "torchvision:swin3d_t is a video model", "torchvision:swin_t"),
         ("raft_large", "torchvision:raft_large is an optical-flow model", "torchvision"),
-        (
-            "quantized_mobilenet_v2",
-            "is a quantized model, whose weights cannot be trained",
-            "near: torchvision:mobilenet_v2",
-        ),
         ("hf:detr", "a transformers model of type 'detr' is a detection model", "zoo list --source hf"),
         ("hf:wav2vec2", "is an audio model", "zoo list --source hf"),
     ],
@@ -40,6 +35,15 @@ def test_a_model_of_another_task_is_told_what_it_is(name: str, what: str, near: 
         assert "zoo fine-tunes classifiers of pictures" in told
         assert near in told
         assert len(told.splitlines()) <= 3
+
+
+def test_a_quantized_model_is_known_and_told_why_it_cannot_be_trained(tmp_path: Path, zoo_command: Command) -> None:
+    with pytest.raises(zoo.UsageError, match=r"no gradient; fine-tune torchvision:mobilenet_v2 instead"):
+        zoo.load("quantized_mobilenet_v2", classes=2)
+    assert (
+        "cannot be fine-tuned: its weights are whole numbers of 8 bits"
+        in zoo_command("info", "quantized_mobilenet_v2").out
+    )
 
 
 def test_every_model_of_torchvision_is_a_known_classifier_or_is_told_what_it_is() -> None:

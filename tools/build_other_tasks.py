@@ -19,7 +19,6 @@ TORCHVISION = {
     "segmentation": "a segmentation model",
     "video": "a video model",
     "optical_flow": "an optical-flow model",
-    "quantization": "a quantized model, whose weights cannot be trained",
 }
 # Tasks of transformers; a type of several is named by the first.
 HF = {
