@@ -41,8 +41,11 @@ if TYPE_CHECKING:
     from zoo.sources.loading import load as load
     from zoo.sources.loading import swap_head as swap_head
     from zoo.summarizing import summary as summary
-    from zoo.surgery import get_module as get_module
-    from zoo.surgery import replace_module as replace_module
+    from zoo.surgery.cutting import cut_at as cut_at
+    from zoo.surgery.places import find_modules as find_modules
+    from zoo.surgery.places import get_module as get_module
+    from zoo.surgery.places import insert_after as insert_after
+    from zoo.surgery.places import replace_module as replace_module
 
 __version__ = "0.1.0"
 
@@ -60,18 +63,21 @@ _HOMES = {
     "ZooError": "zoo.errors",
     "append_head": "zoo.sources.loading",
     "blocks": "zoo.freezing",
+    "cut_at": "zoo.surgery.cutting",
     "evaluate": "zoo.evaluating",
     "export": "zoo.exporting",
+    "find_modules": "zoo.surgery.places",
     "finetune": "zoo.finetuning",
     "freeze": "zoo.freezing",
-    "get_module": "zoo.surgery",
+    "get_module": "zoo.surgery.places",
+    "insert_after": "zoo.surgery.places",
     "list_models": "zoo.registry.finding",
     "load": "zoo.sources.loading",
     "load_checkpoint": "zoo.sources.checkpoints",
     "lr_find": "zoo.finetuning.rates",
     "predict": "zoo.predicting",
     "register": "zoo.registry.own",
-    "replace_module": "zoo.surgery",
+    "replace_module": "zoo.surgery.places",
     "resume": "zoo.finetuning.resuming",
     "save_checkpoint": "zoo.sources.checkpoints",
     "spec_of": "zoo.registry.specs",

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 from zoo.errors import UsageError
 from zoo.names import is_under
 
-SPEC_ATTRIBUTE = "zoo_spec"
+SPEC_ATTRIBUTE, POOL_ATTRIBUTE = "zoo_spec", "zoo_pool"
+"""Where a model keeps its facts, and its own pool while that of a head stands in its place."""
 
 Kind = Literal["vector", "map", "tokens"]
 Mode = Literal["replace", "append"]
@@ -211,9 +212,10 @@ def find_spec(model: Any) -> ModelSpec | None:
 
 
 def set_spec(model: Any, spec: ModelSpec | None) -> None:
-    """Attach the facts to a model as an ordinary attribute, which deepcopy and pickle carry along."""
+    """Attach the facts to a model as an ordinary attribute that copies and pickles carry along; None takes all off."""
     if spec is None:
-        vars(unwrapped(model)).pop(SPEC_ATTRIBUTE, None)
+        for name in (SPEC_ATTRIBUTE, POOL_ATTRIBUTE):
+            vars(unwrapped(model)).pop(name, None)
     else:
         vars(unwrapped(model))[SPEC_ATTRIBUTE] = spec
 

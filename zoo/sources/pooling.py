@@ -17,11 +17,8 @@ from zoo import surgery
 from zoo.errors import UsageError
 from zoo.head import building, presets
 from zoo.names import listed
-from zoo.registry import Kind, Mode, ModelSpec, spec_of
+from zoo.registry import POOL_ATTRIBUTE, Kind, Mode, ModelSpec, spec_of
 from zoo.sources import timm
-
-ORIGINAL = "zoo_pool"
-"""The attribute of a model that keeps its own pool while a head's stands in its place."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def changed(model: nn.Module, head: presets.Preset | nn.Module, mode: Mode) -> I
     spec = spec_of(model)
     path = spec.head.pool_path if spec.head else None
     before = surgery.get_module(model, path) if path else None
-    if path and ORIGINAL not in vars(model):
+    if path and POOL_ATTRIBUTE not in vars(model):
         raise UsageError(
             f"what stood at {path} of this {spec.full_name} before is not known, so no other head fits.",
             "swap the head of the model that its checkpoint's folder gives: zoo.load_checkpoint(FOLDER)",
@@ -82,7 +79,7 @@ def stand(model: nn.Module, path: str, pool: nn.Module) -> None:
     own = around._modules[name] if registered else vars(around).get(name, around)
     if own is not None and (not registered or any(True for _ in own.parameters())):
         raise UsageError(f"this {type(model).__name__} has no pool of its own at {path!r}.")
-    vars(model)[ORIGINAL] = (path, own, registered)
+    vars(model)[POOL_ATTRIBUTE] = (path, own, registered)
     if not registered:
         del vars(around)[name]
     example = next(model.parameters())
@@ -91,7 +88,7 @@ def stand(model: nn.Module, path: str, pool: nn.Module) -> None:
 
 def remove(model: nn.Module) -> None:
     """Put the model's own pool back where a head's stands."""
-    path, own, registered = vars(model).pop(ORIGINAL, ("", None, False))
+    path, own, registered = vars(model).pop(POOL_ATTRIBUTE, ("", None, False))
     if path:
         parent, _, name = path.rpartition(".")
         around = surgery.get_module(model, parent)

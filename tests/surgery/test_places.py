@@ -92,3 +92,86 @@ def test_a_classifier_is_known_by_what_it_takes_and_gives() -> None:
     assert ends_in(nn.Conv2d(8, 3, 3)) is None
     assert ends_in(nn.Conv2d(8, 4, 1, groups=2)) is None
     assert ends_in(nn.ReLU()) is None
+
+
+def test_modules_are_found_by_globs_and_paths_in_order(model: nn.Module) -> None:
+    found = zoo.find_modules(model, "*.bn*")
+    assert list(found) == [path for path, _ in model.named_modules() if ".bn" in path]
+    assert all(module is zoo.get_module(model, path) for path, module in found.items())
+    assert list(zoo.find_modules(model, "layer4.0.downsample")) == [
+        f"layer4.0.downsample{end}" for end in ("", ".0", ".1")
+    ]
+    lines = repr(zoo.find_modules(model, "layer[12]")).splitlines()
+    assert lines == ["layer1  Sequential", "layer2  Sequential"]
+    assert repr(zoo.find_modules(model, "*")).splitlines()[-1] == "… and 17 more"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"),
+    [
+        ("*.bm2", "bn2"),
+        ("layr4.*", "layer4"),
+        ("layer9", "near: layer4, layer3"),
+        ("", "zoo.summary"),
+        ("fc.weight", "zoo.summary"),
+    ],
+)
+def test_a_pattern_that_matches_no_module_names_near_ones(model: nn.Module, pattern: str, near: str) -> None:
+    with pytest.raises(zoo.UsageError, match="matches no module of this ResNet") as caught:
+        zoo.find_modules(model, pattern)
+    assert near in str(caught.value)
+
+
+class Times(nn.Module):
+    """Multiplies by a number that it learns."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.factor
+
+
+@pytest.mark.parametrize("path", ["layer3", "avgpool", "layer4.1.bn2", "fc"])
+def test_what_is_inserted_works_on_what_the_module_before_it_gives(model: nn.Module, path: str) -> None:
+    pictures, seen = torch.randn(2, 3, 64, 64), []
+    model.eval()
+    model(pictures)
+    zoo.get_module(model, path).register_forward_hook(lambda *given: seen.append(given[2].clone()))
+    change = zoo.insert_after(model, path, Times(3.0))
+    change.module.register_forward_hook(lambda *given: seen.append(given[2].clone()))
+    model(pictures)
+    assert torch.equal(seen[1], 3 * seen[0])
+    assert zoo.get_module(model, change.path) is change.module
+    assert not change.module.training
+
+
+def test_within_a_sequential_all_keys_stay() -> None:
+    model = zoo.load("vgg11", 2, weights=None)
+    keys = list(model.state_dict())
+    change = zoo.insert_after(model, "features.3", Times(1.0))
+    assert repr(change) == "Change(features.3_after is new, Times(), behind features.3)"
+    assert [key for key in model.state_dict() if not key.startswith("features.3_after")] == keys
+    assert [name for name, _ in model.features.named_children()][3:6] == ["3", "3_after", "4"]  # type: ignore[union-attr]
+    again = zoo.insert_after(model, "features.3", Times(1.0))
+    assert again.path == "features.3_after_after"
+    assert zoo.freeze(model, "until:features.3_after").parameters[-1] == "features.3_after.factor"
+
+
+def test_elsewhere_the_moved_keys_are_told(model: nn.Module) -> None:
+    old, keys = model.layer3, set(model.state_dict())
+    change = zoo.insert_after(model, "layer3", Times(1.0))
+    assert repr(change).endswith("behind layer3.0; what was layer3 is layer3.0)")
+    assert zoo.get_module(model, "layer3.0") is old
+    moved = {key.replace("layer3.", "layer3.0.") if key.startswith("layer3.") else key for key in keys}
+    assert set(model.state_dict()) == moved | {"layer3.1.factor"}
+    assert [name for name, _ in model.named_children()][6] == "layer3"
+
+
+@pytest.mark.parametrize("path", ["layer33", "", "fc.weight"])
+def test_nothing_is_inserted_where_nothing_is(model: nn.Module, path: str) -> None:
+    keys = list(model.state_dict())
+    with pytest.raises(zoo.UsageError):
+        zoo.insert_after(model, path, Times(1.0))
+    assert list(model.state_dict()) == keys
