@@ -138,8 +138,7 @@ def _look(model: nn.Module, spec: ModelSpec) -> _Place:
     if path is None and spec.source == "timm" and (slot := timm.empty_pool(model)):
         return _Place(slot, "tokens", spec.features, {"channels_last": True, "places": 1, "flatten": True})
     if path is None:
-        behind = f"what stands at {spec.pool_path} pools the scores of its head" if spec.pool_path else ""
-        raise _NoPlaceError(behind or "no module of it pools what its head receives")
+        raise _NoPlaceError("no module of it pools what its head receives")
     if any(True for _ in surgery.get_module(model, path).parameters()):
         raise _NoPlaceError(f"its pool at {path} is learned already")
     return _place_at(path, *shapes[path])
