@@ -262,3 +262,9 @@ def test_a_model_whose_head_cannot_be_replaced_says_why(path: Any, reason: str, 
     usual = Preprocessing(size=(8, 8), resize=(8, 8))
     facts = tool.examined(Odd, lambda model: path, usual)
     assert reason in facts["refused"]
+
+
+def test_the_page_of_models_is_what_the_index_says() -> None:
+    from tools import models_page
+
+    assert models_page.PAGE.read_text(encoding="utf-8") == models_page.page(), "python tools/models_page.py"

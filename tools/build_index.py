@@ -333,6 +333,8 @@ def _write(source: str, found: Mapping[str, Facts]) -> Path:
     models = ",\n".join(lines)
     table = ",\n".join(_compact(dataclasses.asdict(each)) for each in usual)
     head = f'"library":"{library}","version":"{version(library).partition("+")[0]}"'
+    if source == "hf":
+        head += f',\n"refused":{_compact(hf.REFUSED)}'
     path = INDEX / f"{source}.json"
     text = f'{{{head},\n"preprocessing":[\n{table}],\n"models":{{\n{models}}}}}\n'
     path.write_text(text, encoding="utf-8")

@@ -81,6 +81,8 @@ def multiply_adds_and_pool(model: nn.Module, size: tuple[int, int], head: str | 
     module where a model pools within its `forward`, by a token, or behind its head; it has no parameters.
     """
     counter = FlopCounterMode(display=False)
+    # The counter asks each tensor that learns for its gradient's function, which none has here.
+    model.requires_grad_(False)
     with _pools_noted(model, head) as reached, counter:
         _run(model, size)
     return int(counter.get_total_flops()) // 2, reached[0] if reached else None

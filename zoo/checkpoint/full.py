@@ -53,7 +53,8 @@ class _Logits(nn.Module):
         self.model = model
 
     def forward(self, pictures: Tensor) -> Tensor:
-        logits: Tensor = self.model(pictures).logits
+        out = self.model(pictures)
+        logits: Tensor = out.logits if hasattr(out, "logits") else out.last_hidden_state
         return logits
 
 

@@ -28,6 +28,14 @@ _NEVER = (
     "experts_implementation",
     "quantization_config",
 )
+REFUSED: Mapping[str, str] = {
+    "dinat": "its attention needs the package natten, compiled for the installed torch",
+    "imagegpt": "it reads a picture as a text of colour clusters (input_ids), not as pixels",
+    "shieldgemma2": "it answers a written policy about a picture, and has no classifier that could be replaced",
+    "siglip2": "it takes cut-out patches with a mask and the shape of each picture, not pictures of one size",
+    "timm_wrapper": "its models are those of the source timm, where they have the same names",
+}
+"""Model types that classify pictures and cannot be fine-tuned, and why."""
 _RESAMPLING: Mapping[int, Literal["nearest", "bilinear", "bicubic", "lanczos"]] = {
     0: "nearest",
     1: "lanczos",
@@ -75,7 +83,18 @@ def read_configuration(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file} cannot be read: {error}.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is no configuration of a transformers model.")
-    return plain(values)
+    chosen = _classes_named(values)
+    return plain(values) | ({"architectures": chosen} if chosen else {})
+
+
+def _classes_named(values: Mapping[str, Any]) -> list[str]:
+    """Those of the names in `architectures` that are one of several classes of the model's type."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
+
+    classes = TYPES.get(str(values.get("model_type")), ())
+    named = values.get("architectures")
+    several = classes if isinstance(classes, tuple) else ()
+    return [each for each in several if isinstance(named, list | tuple) and each in named][:1]
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,14 +119,18 @@ def _checked_type(values: Mapping[str, Any]) -> str:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
 
     kind = values.get("model_type")
-    allowed = [name for name in TYPES if name != "timm_wrapper"]
-    if kind not in allowed:
+    if kind in REFUSED:
+        raise UsageError(
+            f"a transformers model of type {kind!r} is no image classifier that zoo takes: {REFUSED[str(kind)]}.",
+            "a timm model is loaded by its own name, timm:NAME"
+            if kind == "timm_wrapper"
+            else "zoo list --source hf shows others",
+        )
+    if kind not in TYPES:
         refused = others.refusal("hf", str(kind))
         raise refused or UsageError(
             f"a transformers model of type {kind!r} is no image classifier that zoo takes.",
-            "a timm model is loaded by its own name, timm:NAME"
-            if kind == "timm_wrapper"
-            else f"types: {', '.join(allowed)}",
+            f"types: {', '.join(name for name in TYPES if name not in REFUSED)}",
         )
     return str(kind)
 
@@ -123,7 +146,7 @@ def create(values: Mapping[str, Any]) -> nn.Module:
     with _explained(f"the configuration of this {kind} model cannot be used"):
         config = AutoConfig.for_model(kind, **_arguments(values))
         # Types with several classes look through this list, which must not be None.
-        config.architectures = []
+        config.architectures = _classes_named(values)
         model: nn.Module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     return model
 
@@ -269,11 +292,15 @@ def head_path(model: nn.Module) -> str | tuple[str, ...] | None:
     """The linear layer outside the base model that produces the classes; all of them where there are several."""
     base = _base_path(model)
     count = int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
-    found = tuple(
+    fitting = [
         name
         for name, module in model.named_modules()
-        if not (base and is_under(name, base)) and isinstance(module, torch.nn.Linear) and module.out_features == count
-    )
+        if isinstance(module, torch.nn.Linear) and module.out_features == count
+    ]
+    found = tuple(name for name in fitting if not (base and is_under(name, base)))
+    if not found and not outside_base(model):
+        # Perceiver's base model holds all of it; what decodes its latents last are the classes.
+        found = tuple(fitting[-1:])
     return found[0] if len(found) == 1 else found or None
 
 
@@ -328,7 +355,7 @@ def _processor(file: Path) -> dict[str, Any]:
 
 def preprocessing_of(stated: Mapping[str, Any], values: Mapping[str, Any]) -> Preprocessing:
     """The facts of an image processor; without any, the input size is the model's and values go from -1 to 1."""
-    size = stated.get("size") or values.get("image_size", 224)
+    size = stated.get("size") or _stated_size(values)
     fit: Literal["crop", "squash"] = "squash"
     if isinstance(size, Mapping) and "shortest_edge" in size:
         edge = int(size["shortest_edge"])
@@ -359,6 +386,12 @@ def preprocessing_of(stated: Mapping[str, Any], values: Mapping[str, Any]) -> Pr
         std=tuple(std) if normal or not stated else (1.0,) * len(std),
         order="BGR" if stated.get("do_flip_channel_order") else "RGB",
     )
+
+
+def _stated_size(values: Mapping[str, Any]) -> Any:
+    """The size of pictures that a configuration states, itself or in its part that sees."""
+    parts = [values, *(values[key] for key in _VISION if isinstance(values.get(key), Mapping))]
+    return next((part["image_size"] for part in parts if part.get("image_size") is not None), 224)
 
 
 def _edges(size: Any) -> tuple[int, int]:

@@ -115,6 +115,10 @@ def head_path(model: nn.Module) -> str | tuple[str, ...] | None:
     stated = getattr(model, "pretrained_cfg", {}).get("classifier")
     if isinstance(stated, list | tuple):
         return tuple(stated)
+    # Some of the LeViTs have a second head that timm does not state.
+    second = f"head_dist{stated.removeprefix('head')}" if stated else ""
+    if stated and second in dict(model.named_modules()) and stated.startswith("head"):
+        return stated, second
     return stated or None
 
 

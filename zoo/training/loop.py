@@ -222,8 +222,13 @@ def to_device(batches: Iterable[Batch], device: Device) -> Iterator[Batch]:
 
 
 def logits_of(output: Any) -> Tensor:
-    """The scores (batch, outputs) out of what a model returns: a tensor, or an object with logits."""
-    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    """The scores (batch, outputs) out of what a model returns: a tensor, or an object with logits.
+
+    A few classifiers of transformers (PP-LCNet) call them their last hidden state.
+    """
+    logits: Tensor = output
+    if not isinstance(output, Tensor):
+        logits = output.logits if hasattr(output, "logits") else output.last_hidden_state
     return logits
 
 

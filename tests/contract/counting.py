@@ -1,0 +1,92 @@
+"""Every model of a source through the contract, counted: `python -m tests.contract.counting --source timm`.
+
+Small models come first. With `--minutes` it stops there; with `--log` it writes each outcome, and goes on from it.
+"""
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from .contract import check
+from .plain import Plain
+from .subjects import TOO_LARGE, Subject, hf_names, hf_subject, indexed_subjects
+
+SOURCES: Mapping[str, Callable[[Path], list[Subject]]] = {
+    "torchvision": lambda folder: indexed_subjects("torchvision"),
+    "timm": lambda folder: indexed_subjects("timm"),
+    "hf": lambda folder: [hf_subject(*each, folder) for each in hf_names(refused=True)],
+}
+
+
+def outcome(subject: Subject, folder: Path, plain: Plain, places: int | None) -> dict[str, Any]:
+    """What became of one model, as values."""
+    if subject.refused:
+        return {"state": "refused", "reason": subject.refused}
+    if subject.parameters > TOO_LARGE:
+        return {"state": "too slow here", "reason": f"more than {TOO_LARGE / 1e6:.0f} M parameters"}
+    begin = time.process_time()
+    try:
+        found = vars(check(subject, folder, plain, places=places))
+    except Exception as error:  # one model of a thousand must not cost the others
+        return {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:400]}
+    return {"state": "passed", **found, "seconds": round(time.process_time() - begin, 1)}
+
+
+def main() -> None:
+    """Read the command line, go through the models, and print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", choices=SOURCES, required=True)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--places", type=int, help="`until:` at so many places, spread; without it at each")
+    parser.add_argument("--log", type=Path, default=None)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    done: dict[str, dict[str, Any]] = {}
+    if asked.log is not None and asked.log.exists():
+        done = {name: found for line in asked.log.open() for name, found in json.loads(line).items()}
+    end = time.monotonic() + 60 * asked.minutes
+    with Plain() as plain, TemporaryDirectory() as folder:
+        subjects = sorted(SOURCES[asked.source](Path(folder)), key=lambda each: each.parameters)
+        for subject in subjects:
+            if str(subject) in done:
+                continue
+            if time.monotonic() > end:
+                done[str(subject)] = {"state": "not reached in time"}
+                continue
+            found = outcome(subject, Path(folder), plain, asked.places)
+            done[str(subject)] = found
+            tell(f"{subject}: {found['state']} {found.get('reason', '')}")
+            if asked.log is not None:
+                with asked.log.open("a") as log:
+                    log.write(json.dumps({str(subject): found}) + "\n")
+    print_counts(asked.source, [done[str(subject)] for subject in subjects])
+
+
+def print_counts(source: str, found: list[dict[str, Any]]) -> None:
+    """So many models of each state, and in how many of those that passed the control could fail."""
+    counts = Counter(each["state"] for each in found)
+    controls = sum(each.get("control", False) for each in found)
+    tell(f"{source}: {len(found)} models · " + " · ".join(f"{state} {count}" for state, count in counts.items()))
+    tell(f"  the control moved in {controls}, in the others nothing goes by the mode")
+    for reason, count in Counter(each["reason"] for each in found if each["state"] == "refused").items():
+        tell(f"  refused {count}: {reason}")
+
+
+def tell(line: str) -> None:
+    """Show a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
