@@ -266,7 +266,14 @@ def test_paths_lie_below_the_root(root: Path) -> None:
     assert path_in(str(root / "imgs" / "1.png"), root) == "imgs/1.png"
 
 
-@pytest.mark.parametrize("bad", [None, "", " ", 1.5, float("nan"), [], {}])
+def test_names_that_no_system_takes_are_no_pictures(write: Write) -> None:
+    with pytest.raises(DataError) as raised:
+        find_dataset(write([*TWO, {"image": "x" * 5000, "label": "ant"}]))
+    assert raised.value.hints[0].startswith("row 22: there is no picture ")
+    assert raised.value.message.endswith(" has a mistake in 21 rows:")
+
+
+@pytest.mark.parametrize("bad", [None, "", " ", 1.5, float("nan"), [], {}, "ant\ud800"])
 def test_a_cell_that_is_no_class_is_told(bad: Any) -> None:
     with pytest.raises(ValueError, match="the label"):
         class_in(bad)
@@ -346,6 +353,18 @@ def test_a_list_of_a_table_comes_back_and_tells_what_changed(
     assert names["5.png"] == found.relabelled[0].label != by_name(dataset)["5.png"]
     assert ("moved.png" in names, "7.png" in names, "new.png" in names) == (True, False, False)
     assert fingerprint(recorded(left)) != fingerprint(values)
+
+
+def test_rows_that_are_for_test_are_none_of_a_runs(write: Write, root: Path) -> None:
+    rows = rows_of(20, label=lambda place: ("ant", "bee")[place % 2], split=lambda place: "test" if place < 4 else "")
+    for row in rows[4:]:
+        row["split"] = "train"
+    values = recorded(find_dataset(write(rows)))
+    assert not changes(values, root, table=write(rows))
+    # What was trained on is not to be tested on.
+    trained = values["train"][0][0]
+    next(row for row in rows if row["image"] == trained)["split"] = "test"
+    assert changes(values, root, table=write(rows)).removed == (trained,)
 
 
 def test_an_edited_picture_with_another_label_has_both_told(write: Write, root: Path) -> None:

@@ -222,6 +222,25 @@ def test_the_command_prints_what_each_task_tells(
     assert zoo_command("evaluate", labels.best, "--data", table.parent).code == 3
 
 
+def test_a_table_of_other_ways_to_say_it_is_evaluated_alike(
+    labels: zoo.Run, table: Path, tmp_path: Path, zoo_command: Command
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text(table.read_text().replace("|", ";"))
+    said = ["--label-separator", ";", "--image-root", table.parent, "-j", 0, "--device", "cpu", "--json"]
+    found = zoo_command("evaluate", labels.best, "--data", other, *said)
+    usual = zoo_command("evaluate", labels.best, "--data", table, "-j", 0, "--device", "cpu", "--json")
+    assert json.loads(found.out)["metrics"] == json.loads(usual.out)["metrics"]
+
+
+def test_columns_of_a_folder_are_refused(train: Train, pictures: Path, zoo_command: Command) -> None:
+    with pytest.raises(UsageError, match="label-column is for tables"):
+        train(label_column=["species"])
+    run = train()
+    told = zoo_command("evaluate", run.folder, "--data", pictures, "--image-column", "file")
+    assert (told.code, "image-column is for tables" in told.err) == (2, True)
+
+
 def test_the_best_weights_alone_give_the_numbers_by_the_lines_of_the_checkpoint(numbers: zoo.Run) -> None:
     lines = json.loads((numbers.best / "config.json").read_text())["rebuild"]
     assert lines == [], "a model of the user's own is built by nobody else"
@@ -280,6 +299,21 @@ def test_numbers_that_are_all_alike_are_told(train: Train, tmp_path: Path) -> No
     table.write_text("image,age\n" + "".join(f"squares/{place}.png,7\n" for place in range(10)))
     with pytest.raises(DataError, match="age is the same for every picture"):
         train(data=table, task="regression", label_column=["age"])
+
+
+def test_numbers_too_large_to_add_up_are_told(train: Train, tmp_path: Path) -> None:
+    table = write_squares(tmp_path / "huge", 10)
+    table.write_text("image,age\n" + "".join(f"squares/{place}.png,1.{place % 8}e308\n" for place in range(10)))
+    with pytest.raises(DataError, match="too large to add up"):
+        train(data=table, task="regression", label_column=["age"])
+
+
+def test_a_run_of_one_label_called_by_a_number_is_repeated(train: Train, tmp_path: Path) -> None:
+    table = write_squares(tmp_path / "one", 10)
+    table.write_text("image,label\n" + "".join(f"squares/{place}.png,7\n" for place in range(10)))
+    first = train(data=table, task="multi-label")
+    again = zoo.finetune(recipe=first.folder / "run.toml", out=tmp_path / "again")
+    assert again.metrics == first.metrics
 
 
 def test_a_model_that_cuts_its_outputs_off_at_zero_is_refused() -> None:

@@ -26,7 +26,7 @@ COMMANDS = {
     "finetune": "Fine-tune a pretrained model on your own pictures.",
     "resume": "Go on with a run that was stopped.",
     "lr-find": "Try learning rates, and suggest one.",
-    "evaluate": "Measure a checkpoint on a folder of pictures.",
+    "evaluate": "Measure a checkpoint on a folder or a table of pictures.",
     "predict": "Say what pictures show.",
     "list": "List the models there are.",
     "info": "Tell what is known about a model.",

@@ -1,5 +1,6 @@
 """`zoo evaluate`: measure a checkpoint."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,6 +37,21 @@ def evaluate(
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    label_separator: Annotated[
+        str | None,
+        typer.Option(
+            "--label-separator", help="Between several labels in one cell, |.", metavar="SIGN", show_default=False
+        ),
+    ] = None,
+    image_root: Annotated[
+        Path | None,
+        typer.Option(
+            "--image-root",
+            help="What a table's paths are relative to, its own folder.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: BatchSize = 32,
     workers: Workers = None,
     device: Device = "auto",
@@ -44,7 +60,7 @@ def evaluate(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a checkpoint on a folder of pictures, with its own classes and preprocessing."""
+    """Measure a checkpoint on a folder or a table of pictures, with its own classes and preprocessing."""
     from rich.markup import escape
 
     from zoo.cli.output import console, print_json, table
@@ -59,6 +75,8 @@ def evaluate(
         split=split,
         image_column=image_column,
         label_column=words_of(label_column),
+        label_separator=label_separator,
+        image_root=image_root,
         batch_size=batch_size,
         workers=workers,
         device=device,

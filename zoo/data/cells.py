@@ -36,6 +36,9 @@ def class_in(cell: Any) -> str:
         raise ValueError("the label is empty")
     if not isinstance(cell, str):
         raise ValueError(f"the label {cell!r:.40} is no text")
+    if any("\ud800" <= letter <= "\udfff" for letter in cell):
+        # JSON can hold halves of characters, which no file can.
+        raise ValueError(f"the label {cell!r:.40} is no text: it has half a character")
     return cell.strip()
 
 

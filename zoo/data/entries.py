@@ -83,7 +83,7 @@ def entries_of(
             wrong.append(str(error))
         if name is not None and name in first:
             wrong.append(f"{name} is in row {first[name]} already")
-        elif name is not None and exist and not (root / name).is_file():
+        elif name is not None and exist and not _is_file(root / name):
             wrong.append(f"there is no picture {root / name}")
         if name is not None:
             first.setdefault(name, row.number)
@@ -92,6 +92,14 @@ def entries_of(
             entries.append(Entry(row.number, name, said, half))
     refuse(table, mistakes)
     return entries
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that the system does not take is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _said(row: Mapping[str, Any], labels: Sequence[str], task: Task, separator: str) -> Said:

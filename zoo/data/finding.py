@@ -9,6 +9,7 @@ from zoo.data.folders import find_in_folders, labelled_in_folders, labels_below
 from zoo.data.listing import Label, Listing
 from zoo.data.tabled import find_in_table, labelled_in_table, labels_in_table
 from zoo.data.tables import Columns, is_table
+from zoo.errors import UsageError
 from zoo.registry import Task
 
 
@@ -26,10 +27,11 @@ def find_dataset(
     class, drawn by the seed, validates. `classes` names the classes to use in this order, or says how many there
     must be. In a regression it may name the columns with numbers.
 
-    Raises DataError for what cannot be trained on.
+    Raises DataError for what cannot be trained on, UsageError for columns of a folder.
     """
     if is_table(place):
         return find_in_table(place, columns, classes=classes, seed=seed, task=task)
+    _require_no_columns(place, columns)
     return find_in_folders(place, classes=classes, seed=seed, task=task)
 
 
@@ -49,7 +51,21 @@ def find_labelled(
     """
     if is_table(place):
         return labelled_in_table(place, columns, classes, task, split)
+    _require_no_columns(place, columns)
     return labelled_in_folders(place, classes, split, task)
+
+
+def _require_no_columns(place: Path, columns: Columns) -> None:
+    """What is said of a table's columns means nothing for a folder."""
+    said = {
+        "image-column": columns.image,
+        "label-column": columns.label,
+        "label-separator": columns.separator,
+        "image-root": columns.root,
+    }
+    given = next((key for key, value in said.items() if value), None)
+    if given and place.is_dir():
+        raise UsageError(f"{given} is for tables, and {place} is a folder.", f"leave {given} out, or give a table")
 
 
 def root_at(place: Path, columns: Columns = Columns()) -> Path:  # noqa: B008 - it is frozen

@@ -90,13 +90,20 @@ def _half(table: Table, entries: Sequence[Entry], split: str | None) -> str | No
 
 
 def labels_in_table(path: Path, columns: Columns, classes: Sequence[str], task: Task) -> dict[str, Label]:
-    """What a table says now of each picture, by its path below the root; rows of other classes are left out."""
+    """What a table says now of each picture, by its path below the root.
+
+    Rows of other classes are left out, and those of `test`, which no run trains or validates on.
+    """
     table = read_table(path)
     labels = columns.label or (tuple(classes) if task == "regression" else ())
     labels = label_columns(table, Columns(label=labels), None, task)
     entries = entries_of(table, columns, labels, task, root_of(path, columns), exist=False)
     known = set(classes)
-    kept = [each for each in entries if task in ("regression", "multi-label") or each.said[0] in known]
+    kept = [
+        each
+        for each in entries
+        if each.half != "test" and (task in ("regression", "multi-label") or each.said[0] in known)
+    ]
     return {each.name: label_of(each, places_of(classes), task) for each in kept}
 
 
@@ -106,7 +113,8 @@ def _classes(
     """The classes that are named, or the columns of 0 and 1, or all of the training rows in their natural order."""
     found = list(columns) or sorted({str(name) for each in train for name in each.said}, key=natural)
     if isinstance(classes, int) and classes != len(found):
-        raise UsageError(f"--classes is {classes}, and {table.path} has {len(found)} classes: {listed(found)}.")
+        many = f"{len(found)} class{'es' * (len(found) != 1)}"
+        raise UsageError(f"--classes is {classes}, and {table.path} has {many}: {listed(found)}.")
     if classes is None or isinstance(classes, int):
         return tuple(found)
     absent = [name for name in classes if name not in found]

@@ -14,6 +14,7 @@ from typing import Any
 
 from zoo.errors import DataError
 from zoo.names import listed, near_hint
+from zoo.units import some
 
 MOST = 20
 """How many mistakes are told one by one."""
@@ -158,4 +159,4 @@ def refuse(table: Table, mistakes: Sequence[str], way: str = "mend them, or take
         return
     more = [f"… and {len(mistakes) - MOST:,} more"] if len(mistakes) > MOST else []
     count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes"
-    raise DataError(f"{table.path} has {count} in {len(table.rows):,} rows:", *mistakes[:MOST], *more, way)
+    raise DataError(f"{table.path} has {count} in {some(len(table.rows), 'row')}:", *mistakes[:MOST], *more, way)

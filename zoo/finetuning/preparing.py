@@ -201,8 +201,9 @@ def _with_task(recipe: Recipe, model: nn.Module | None) -> Recipe:
 
 
 def _classes_of(recipe: Recipe) -> Sequence[str] | int | None:
-    """`--classes 5` says how many there must be, `--classes ant,bee` which."""
-    if recipe.classes is not None and len(recipe.classes) == 1 and recipe.classes[0].isdigit():
+    """`--classes 5` says how many there must be, `--classes ant,bee` which; a recipe's file holds names alone."""
+    flagged = "classes" in recipe.flags
+    if flagged and recipe.classes is not None and len(recipe.classes) == 1 and recipe.classes[0].isdecimal():
         return int(recipe.classes[0])
     return recipe.classes
 
@@ -267,7 +268,11 @@ def scaled(model: nn.Module, dataset: Dataset) -> nn.Module:
     if spec.head is None or spec.head.task != "regression" or spec.head.mean:
         return model
     targets = dataset.values(train_only=True)
-    mean, std = tuple(map(statistics.fmean, targets)), tuple(map(statistics.pstdev, targets))
+    try:
+        mean, std = tuple(map(statistics.fmean, targets)), tuple(map(statistics.pstdev, targets))
+    except OverflowError as error:
+        what = "has numbers too large to add up; give them in another unit."
+        raise DataError(f"{dataset.place} {what}") from error
     flat = [name for name, spread in zip(dataset.classes, std, strict=True) if not spread > 0]
     if flat:
         raise DataError(f"{flat[0]} is the same for every picture of {dataset.place}, so there is nothing to learn.")
