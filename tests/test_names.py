@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoo.names import is_glob, is_under, join, listed, matching, near, near_hint
+from zoo.names import is_glob, is_under, join, listed, matching, natural, near, near_hint
 
 NAMES = ["conv1.weight", "layer1.0.conv1.weight", "layer1.0.bn1.bias", "layer10.0.conv1.weight", "fc.weight"]
 
@@ -73,3 +73,8 @@ def test_nothing_near_gives_no_hint() -> None:
 )
 def test_a_long_list_is_cut_and_counted(count: int, expected: str) -> None:
     assert listed([f"n{number}" for number in range(count)], most=3) == expected
+
+
+def test_names_of_one_number_are_always_in_one_order() -> None:
+    assert sorted(["1", "01", "10", "2"], key=natural) == sorted(["01", "2", "1", "10"], key=natural)
+    assert sorted(["a1", "a", "a01"], key=natural) == ["a", "a01", "a1"]

@@ -93,6 +93,13 @@ def test_keys_that_do_not_go_together_are_told(given: dict[str, Any]) -> None:
     assert recipe.override(TWO_STAGES, {"nesterov": True, "opt": "sgd"}).nesterov
 
 
+@pytest.mark.parametrize("key", ["gamma", "step-every", "stages.0.gamma"])
+def test_what_no_schedule_uses_is_refused_where_it_was_asked_for(key: str) -> None:
+    with pytest.raises(UsageError, match="is for sched step"):
+        recipe.resolve("fine-tune", {key: 1})
+    assert recipe.resolve("fine-tune", {key: 1, "sched": "step"}).stages[0].sched == "step"
+
+
 def test_pieces_of_pictures_are_of_a_class_and_numbers_are_not() -> None:
     assert "regression has none; take mixup" in refusal({"task": "regression", "cutmix": 1})
     assert recipe.override(TWO_STAGES, {"task": "regression", "mixup": 1}).mixup == 1

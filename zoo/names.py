@@ -92,13 +92,14 @@ def listed(words: Sequence[str], most: int = 5) -> str:
     return f"{shown} and {len(words) - most:,} more" if len(words) > most else shown
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts 2 before 10.
+def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A key that sorts 2 before 10, and two names always in one order: 01 before 1.
 
     >>> sorted(["b10", "b2", "a"], key=natural)
     ['a', 'b2', 'b10']
     """
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    parts = [part for part in re.split(r"(\d+)", name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], name
 
 
 def printable(text: str) -> str:

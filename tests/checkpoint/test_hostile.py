@@ -61,6 +61,12 @@ CONFIGS: dict[str, Change] = {
     "head path of no text": spec(head_path=5),
     "fresh of no list": spec(fresh=7),
     "preprocessing of nothing": spec(preprocessing={}),
+    "preprocessing of all memory": spec(
+        preprocessing={"size": [10**6, 10**6], "resize": [1, 1], "mean": [0], "std": [1]}
+    ),
+    "preprocessing of no numbers": spec(
+        preprocessing={"size": [8, 8], "resize": [8, 8], "mean": [float("nan")], "std": [1]}
+    ),
     "preprocessing of wrong types": spec(preprocessing={"size": "xy", "resize": [1, 1], "mean": [0], "std": [1]}),
     "layer of a function": head(layers=[{"layer": "os.system", "command": "x"}]),
     "layer of no name": head(layers=[{"layer": ["Linear"]}]),

@@ -50,8 +50,17 @@ def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
             *mistakes[1:] if len(mistakes) == 1 else mistakes,
         )
     changed = made_of(values, recipe.name or "given", recipe.name)
+    _require_use(changed, given)
     flags = tuple(dict.fromkeys((*recipe.flags, *given)))
     return dataclasses.replace(changed, flags=flags)
+
+
+def _require_use(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """A recipe may keep what its present schedule does not use; who asks for it means something else."""
+    for key in given:
+        word = key.rpartition(".")[2]
+        if word in ("gamma", "step-every") and all(stage.sched != "step" for stage in recipe.stages):
+            raise UsageError(f"{word} is for sched step, and no stage has it.", "add --sched step, or leave it out")
 
 
 def _override_one(values: dict[str, Any], key: str, value: Any) -> list[str]:

@@ -1,6 +1,7 @@
 """The facts about a loaded model, which go along with it as an ordinary attribute."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,6 +221,10 @@ def set_spec(model: Any, spec: ModelSpec | None) -> None:
         vars(unwrapped(model))[SPEC_ATTRIBUTE] = spec
 
 
+LARGEST = 2**14
+"""The most pixels that a picture's edge may have by a file: one that says more asks for all memory there is."""
+
+
 def preprocessing_from(facts: Mapping[str, Any]) -> Preprocessing:
     """Preprocessing out of the index or a checkpoint's config, every value checked.
 
@@ -243,7 +248,8 @@ def preprocessing_from(facts: Mapping[str, Any]) -> Preprocessing:
         or made.order not in ("RGB", "BGR")
         or not made.mean
         or len(made.mean) != len(made.std)
-        or min(*made.size, *made.resize) < 1
+        or not all(1 <= edge <= LARGEST for edge in (*made.size, *made.resize))
+        or not all(map(math.isfinite, (*made.mean, *made.std)))
         or min(made.std) <= 0
     ):
         raise ValueError(f"preprocessing {dict(facts)} is not one")
