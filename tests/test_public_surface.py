@@ -25,6 +25,7 @@ NAMES = [
     "__version__",
     "append_head",
     "blocks",
+    "class_names",
     "cut_at",
     "evaluate",
     "export",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from zoo.registry.specs import spec_of as spec_of
     from zoo.sources.checkpoints import load_checkpoint as load_checkpoint
     from zoo.sources.checkpoints import save_checkpoint as save_checkpoint
+    from zoo.sources.classes import class_names as class_names
     from zoo.sources.loading import append_head as append_head
     from zoo.sources.loading import load as load
     from zoo.sources.loading import swap_head as swap_head
@@ -63,6 +64,7 @@ _HOMES = {
     "ZooError": "zoo.errors",
     "append_head": "zoo.sources.loading",
     "blocks": "zoo.freezing",
+    "class_names": "zoo.sources.classes",
     "cut_at": "zoo.surgery.cutting",
     "evaluate": "zoo.evaluating",
     "export": "zoo.exporting",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import nn
 
 from zoo import files
 from zoo.data import streams
@@ -16,8 +17,9 @@ from zoo.data.folders import pictures_of
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import problems_of, require_readable
 from zoo.errors import CheckpointError, DataError, UsageError
-from zoo.registry import HeadSpec, Task, find_spec
+from zoo.registry import HeadSpec, ModelSpec, Task, find_spec
 from zoo.sources.checkpoints import load_checkpoint, located
+from zoo.sources.classes import class_names
 from zoo.training.devices import default_workers, pick
 from zoo.training.loop import logits_of, to_device
 from zoo.training.tasks import objective_of
@@ -150,13 +152,12 @@ class Predictor:
         spec = find_spec(self.model)
         if spec is None:
             raise CheckpointError(f"{place} does not say what its classes are.", "give the folder of a checkpoint")
-        if spec.head is None:
-            raise CheckpointError(f"{place} has the library's own classifier, whose classes have no names here.")
-        _check_asked(spec.head, top, threshold)
-        self.preprocessing, self.head = spec.preprocessing, spec.head
+        self.head = spec.head or _own_head(self.model, spec)
+        self.preprocessing = spec.preprocessing
+        _check_asked(self.head, top, threshold)
         self.top, self.threshold = top or 1, THRESHOLD if threshold is None else threshold
         self.batch_size, self.workers = batch_size, workers
-        self.on, self.objective = pick(device, amp), objective_of(spec.head)
+        self.on, self.objective = pick(device, amp), objective_of(self.head)
         self.on.place(self.model)
 
     def of(self, paths: Sequence[Path]) -> list[Prediction]:
@@ -213,6 +214,14 @@ def predictions_of(predictor: Predictor, stream: BinaryIO) -> Iterator[list[Pred
         raise DataError(
             "there is nothing on standard input.", "give paths of pictures, one a line, or the bytes of a picture"
         )
+
+
+def _own_head(model: nn.Module, spec: ModelSpec) -> HeadSpec:
+    """The library's own classifier as a head of the classes that its weights were published with."""
+    try:
+        return HeadSpec("linear", "replace", spec.head_path, class_names(model), None)
+    except UsageError as error:
+        raise CheckpointError(f"the checkpoint has the library's own classifier: {error.message}") from error
 
 
 def check_numbers(top: int | None, threshold: float | None) -> None:

@@ -321,6 +321,17 @@ def _base_path(model: nn.Module) -> str:
     return base if base in dict(model.named_children()) else ""
 
 
+def class_names(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a configuration calls its outputs; none where it only numbers them, as transformers does unasked."""
+    stated = values.get("id2label")
+    if not isinstance(stated, Mapping):
+        return ()
+    # Numbers as texts, where they were read from a file.
+    names = [stated.get(str(place), stated.get(place)) for place in range(len(stated))]
+    told = any(name != f"LABEL_{place}" for place, name in enumerate(names))
+    return tuple(str(name) for name in names) if told and None not in names else ()
+
+
 def set_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
     """Tell the model's own configuration of its new classes, so that it saves and loads as one of them."""
     model.config.id2label = dict(enumerate(classes))  # type: ignore[union-attr]

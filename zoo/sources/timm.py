@@ -153,6 +153,22 @@ def licence(name: str) -> str | None:
     return str(stated) if stated else None
 
 
+def class_names(name: str) -> tuple[str, ...]:
+    """What the outputs of the weights of a name are called, where they or timm's lists of ImageNet say it."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    config = _config(name).to_dict()
+    if config.get("label_names"):
+        names = config["label_names"]
+        told = config.get("label_descriptions") or {}
+        return tuple(str(told.get(each, each)) for each in names)
+    subset = infer_imagenet_subset(config)
+    if subset is None:
+        return ()
+    known = ImageNetInfo(subset)
+    return tuple(known.index_to_description(place) for place in range(known.num_classes()))
+
+
 def _config(name: str) -> Any:
     from timm.models import get_pretrained_cfg
 

@@ -133,6 +133,14 @@ def licence(name: str, weights: str | None) -> str | None:
     return str(stated) if stated else None
 
 
+def class_names(name: str, weights: str) -> tuple[str, ...]:
+    """What the outputs of a set of weights are called; none for what is no set."""
+    from torchvision.models import get_model_weights
+
+    sets = {each.name: each for each in get_model_weights(name)}
+    return tuple(sets[weights].meta.get("categories") or ()) if weights in sets else ()
+
+
 def set_name(name: str, weights: str) -> str:
     """The name of a set of weights, `default` resolved to the set that it means now."""
     return str(_weights(name, weights).name)
