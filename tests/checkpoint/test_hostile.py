@@ -61,6 +61,8 @@ CONFIGS: dict[str, Change] = {
     "head path of no text": spec(head_path=5),
     "fresh of no list": spec(fresh=7),
     "preprocessing of nothing": spec(preprocessing={}),
+    "head of no layer": head(layers=[]),
+    "pool of no place": head(pool={"layer": "ConcatPool"}),
     "preprocessing of all memory": spec(
         preprocessing={"size": [10**6, 10**6], "resize": [1, 1], "mean": [0], "std": [1]}
     ),

@@ -84,6 +84,10 @@ def _head(values: Mapping[str, Any]) -> HeadSpec:
         raise ValueError(f"its head has the mode {given['mode']!r}")
     if given["layers"] is not None:
         given["layers"] = tuple(dict(layer) for layer in given["layers"])
+        if not given["layers"]:
+            raise ValueError("its head has no layer")
+    if (given.get("pool") is None) != (given.get("pool_path") is None):
+        raise ValueError("its head has a pool without a place, or a place without a pool")
     if given.get("pool") is not None:
         given["pool"] = dict(given["pool"])
     texts = [given["preset"], given["path"], *([given["pool_path"]] if given.get("pool_path") is not None else [])]

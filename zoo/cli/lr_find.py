@@ -22,7 +22,7 @@ def lr_find(
         typer.Argument(help="A name, as for zoo finetune.", metavar="MODEL", autocompletion=model_names),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="The folder of pictures.", metavar="FOLDER", show_default=False)
+        str | None, typer.Option("--data", help="As for zoo finetune.", metavar="DATA", show_default=False)
     ] = None,
     recipe: Annotated[
         str | None,
@@ -102,6 +102,10 @@ def lr_find(
         **key_values(settings or []),
     }
     resolved = recipes.resolve(recipe, given)
+    # A mistyped name is told before torch is imported, which takes seconds.
+    from zoo.head import presets
+
+    presets.find(resolved.head)
     if resolved.model is not None:
         from zoo import registry
 
