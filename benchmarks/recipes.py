@@ -15,6 +15,7 @@ import hashlib
 import json
 import statistics
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 from processes import ZOO, machine, measure
 from safetensors import safe_open
 
-from zoo import catalog, recipe
+from zoo import catalog
 
 MODELS = {
     "mobilenet_v2": "mobilenet_v2/mobilenet_v2.pth",
@@ -71,10 +72,10 @@ def missing(names: Sequence[str], models: Sequence[str], seeds: Sequence[int], r
 
 
 def settings_of(name: str) -> str:
-    """A short hash of what a recipe says, but for its words."""
+    """A short hash of what a recipe says, but for its words; what it leaves to defaults is not in it."""
     if name not in catalog.names("recipes"):
         return ""
-    values = {key: value for key, value in recipe.to_values(recipe.find(name)).items() if key != "summary"}
+    values = {key: value for key, value in tomllib.loads(catalog.text("recipes", name)).items() if key != "summary"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
