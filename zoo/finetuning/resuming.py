@@ -138,6 +138,8 @@ def go_on(
                 files.write_json(folder / DATA, plan.listing)
             write_recipe(plan)
             reporter.note(f"going on from {newest.name}")
+            if longer:
+                reporter.note(f"the learning rate goes on as in a run of {recipe.epochs} epochs from its start")
             other = comparing.machine_differences(machine_of(state), machine(plan.device, plan.spec.source))
             if other:
                 reporter.note(f"not bit-exact: {'; '.join(other)}")
