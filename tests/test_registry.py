@@ -195,3 +195,9 @@ def test_preprocessing_out_of_a_file_is_checked(key: str, value: object) -> None
 def test_preprocessing_at_another_size_keeps_the_margin() -> None:
     usual = registry.Preprocessing(size=(224, 224), resize=(256, 256))
     assert usual.at(448).resize == (512, 512)
+
+
+@pytest.mark.parametrize("size", [64, (64,), (64, 64, 3)])
+def test_an_input_size_that_is_no_height_and_width_is_told(size: Any) -> None:
+    with pytest.raises(zoo.UsageError, match=r"input_size .*64"):
+        zoo.register("sized", torch.nn.Identity, head_path="fc", input_size=size)

@@ -33,12 +33,17 @@ WITH_MOMENTUM = ("sgd", "rmsprop", "muon")
 def opt_mistake(name: str) -> str | None:
     """What is wrong with the name of an optimizer, in words that follow 'opt is NAME'.
 
+    >>> opt_mistake("AdamW")
+    'it is written adamw'
     >>> opt_mistake("lbfgs")
     'it calls the model many times within a step, on the same batch, which training by batches does not do'
     """
     if name in get_args(Opt):
         return None
-    return REFUSED.get(name.lower().replace("-", ""), f"it takes {', '.join(get_args(Opt))}")
+    folded = name.lower().replace("-", "")
+    if folded in get_args(Opt):
+        return f"it is written {folded}"
+    return REFUSED.get(folded, f"it takes {', '.join(get_args(Opt))}")
 
 
 def state_numbers(opt: str, shape: tuple[int, ...], *, momentum: float, matrix: bool) -> int:

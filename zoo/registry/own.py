@@ -150,6 +150,10 @@ def _imported(name: str, found: Brought) -> Registration:
 
 
 def _registration(name: str, given: OwnModel) -> Registration:
+    if not isinstance(given.input_size, tuple | list) or len(given.input_size) != 2:
+        raise UsageError(
+            f"own:{name} has input_size {given.input_size!r}.", "give height and width in pixels: input_size=(224, 224)"
+        )
     if len(given.mean) != len(given.std) or not given.mean or min(given.std) <= 0 or min(given.input_size) < 1:
         raise UsageError(
             f"own:{name} has input_size {given.input_size}, mean {given.mean} and std {given.std}.",
