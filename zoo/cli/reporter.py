@@ -100,4 +100,4 @@ class Printer(Reporter):
         self.line()
         self.line(f" {best_words(run.metrics, run.best_epoch)} · {duration(run.seconds)}{peak} → {run.best}")
         self.line(f" next: zoo predict {run.folder} PICTURE…")
-        self.line(f"       zoo evaluate {run.folder} --data FOLDER")
+        self.line(f"       zoo evaluate {run.folder} --data DATA")

@@ -118,21 +118,22 @@ def _checked_type(values: Mapping[str, Any]) -> str:
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
 
-    kind = values.get("model_type")
+    stated = values.get("model_type")
+    kind = stated if isinstance(stated, str) else repr(stated)
     if kind in REFUSED:
         raise UsageError(
-            f"a transformers model of type {kind!r} is no image classifier that zoo takes: {REFUSED[str(kind)]}.",
+            f"a transformers model of type {kind!r} is no image classifier that zoo takes: {REFUSED[kind]}.",
             "a timm model is loaded by its own name, timm:NAME"
             if kind == "timm_wrapper"
             else "zoo list --source hf shows others",
         )
     if kind not in TYPES:
-        refused = others.refusal("hf", str(kind))
+        refused = others.refusal("hf", kind)
         raise refused or UsageError(
             f"a transformers model of type {kind!r} is no image classifier that zoo takes.",
             f"types: {', '.join(name for name in TYPES if name not in REFUSED)}",
         )
-    return str(kind)
+    return kind
 
 
 def create(values: Mapping[str, Any]) -> nn.Module:
