@@ -96,7 +96,7 @@ class SourceContract:
         return cls.models[name].replace("{classes}", str(classes)).replace("{place}", str(place))
 
     @classmethod
-    def library(cls, name: str, place: Path, classes: int = CLASSES) -> nn.Module:
+    def theirs(cls, name: str, place: Path, classes: int = CLASSES) -> nn.Module:
         """The library's own model, built without zoo."""
         values: dict[str, Any] = {}
         exec(cls.lines(name, place, classes), values)
@@ -139,7 +139,7 @@ class SourceContract:
             yield json.loads(done.stdout.splitlines()[-1])
 
     def test_it_stays_the_librarys_own_model(self, name: str, place: Path) -> None:
-        model, own = self.load(name, place), self.library(name, place)
+        model, own = self.load(name, place), self.theirs(name, place)
         assert type(model) is type(own)
         assert "forward" not in vars(model)
         shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -147,7 +147,7 @@ class SourceContract:
         assert logits(model, pictures_for(model)).shape == (2, CLASSES)
 
     def test_other_heads_change_keys_under_the_head_path_only(self, name: str, place: Path) -> None:
-        model, own = self.load(name, place, head="mlp"), self.library(name, place)
+        model, own = self.load(name, place, head="mlp"), self.theirs(name, place)
         spec = zoo.spec_of(model)
 
         def outside(state: dict[str, Tensor]) -> list[str]:
