@@ -123,9 +123,12 @@ def _step(model: nn.Module, part: Part, out: Tensor) -> None:
     for prefix in spec.head_prefixes:
         own = [each.grad for name, each in model.named_parameters() if is_under(name, prefix)]
         assert any(each is not None and bool(each.abs().sum() > 0) for each in own), f"no gradient reaches {prefix}"
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.1)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    # By the sign, as AdamW's first step goes, every number with a gradient moves; its two states would cost memory.
+    with torch.no_grad():
+        for each in model.parameters():
+            if each.grad is not None:
+                each.sub_(each.grad.sign_(), alpha=1e-4)
+                each.grad = None
 
 
 def policies(model: nn.Module, order: RunningOrder, most: int | None) -> list[str]:
