@@ -71,6 +71,11 @@ def test_a_key_at_the_wrong_level_is_told_where_it_belongs() -> None:
         ("classes", "ant,bee", "it takes a list of names"),
         ("classes", [1, 2], "it takes a list of names"),
         ("allow-partial", 1, "it takes true or false"),
+        ("img-size", [224], "it takes a whole number, or two: height and width"),
+        ("img-size", [224, 160, 3], "or two: height and width"),
+        ("img-size", [224, 0], "it must be 1 or more"),
+        ("img-size", [224, [160, 1]], "it takes a whole number"),
+        ("img-size", "224y160", "or two: height and width"),
         ("epoch", 3, "near: epochs"),
         ("zzz", 3, "keys: "),
     ],
@@ -196,3 +201,15 @@ def test_a_file_that_is_no_recipe_is_told(content: bytes, tmp_path: Path) -> Non
 )
 def test_a_value_of_the_command_line_means_what_it_would_in_the_file(text: str, value: object) -> None:
     assert recipe.value_of(text) == value
+
+
+def test_a_size_is_a_number_or_height_and_width() -> None:
+    """A pair of one number is that number, so that a resumed run finds it unchanged."""
+    text = '[[stages]]\nfreeze = "none"\nepochs = 1\nlr = 1.0\n'
+    sizes = {"64": 64, "[64, 48]": (64, 48), "[64, 64]": 64}
+    for written, size in sizes.items():
+        read = recipe.parse(f"img-size = {written}\n{text}", "mine.toml", "mine")
+        assert read.img_size == size
+        assert recipe.parse(recipe.to_toml(read, "again"), "again.toml", "again").img_size == size
+        assert recipe.override(TWO_STAGES, {"img-size": size}).img_size == size
+    assert recipe.to_values(recipe.override(TWO_STAGES, {"img-size": (64, 48)}))["img-size"] == [64, 48]

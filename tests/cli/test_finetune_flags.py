@@ -35,6 +35,7 @@ from zoo.training.devices import Device
         (["--augment", "none"], "augment", "none"),
         (["--augment", "light"], "augment", "light"),
         (["--img-size", "48"], "img-size", 48),
+        (["--img-size", "48x96"], "img-size", [48, 96]),
         (["--seed", "1"], "seed", 1),
         (["--amp", "bf16"], "amp", "bf16"),
         (["-b", "8"], "batch-size", 8),
@@ -97,9 +98,13 @@ def test_the_pictures_have_the_size_given(tune: Tune, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         Device, "send", lambda self, pictures: shapes.add(tuple(pictures.shape)) or send(self, pictures)
     )
-    run = tune("--img-size", 96)
-    assert shapes == {(4, 3, 96, 96)}
-    assert json.loads((last(run) / "config.json").read_text())["spec"]["preprocessing"]["size"] == [96, 96]
+    for size, flag in ([96, 96], "96"), ([96, 64], "96x64"), ([64, 96], "64x96"):
+        shapes.clear()
+        run = tune("--img-size", flag)
+        assert shapes == {(4, 3, *size)}
+        assert json.loads((last(run) / "config.json").read_text())["spec"]["preprocessing"]["size"] == size
+    shapes.clear()
+    assert same(tune("--set", "img-size=64x96"), run)
 
 
 def test_the_seed_makes_the_split(tune: Tune) -> None:

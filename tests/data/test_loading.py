@@ -150,3 +150,33 @@ def test_worker_processes_end_with_their_loader(files: list[Picture]) -> None:
     assert len(multiprocessing.active_children()) == before + 2
     del helped
     assert len(multiprocessing.active_children()) == before
+
+
+@pytest.mark.parametrize("shape", [(40, 20), (20, 40), (33, 33), (21, 100)])
+def test_an_input_that_is_not_square_keeps_the_shape_of_things_as_timm_does(shape: tuple[int, int]) -> None:
+    from timm.data.transforms import ResizeKeepRatio
+
+    known = dataclasses.replace(PLAIN, size=(16, 24), resize=(18, 27))
+    picture = Image.fromarray(numpy.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=numpy.uint8))
+    theirs = ResizeKeepRatio((18, 27), interpolation="bilinear")(picture)
+    top, left = round((theirs.height - 16) / 2), round((theirs.width - 24) / 2)
+    cut = numpy.asarray(theirs.crop((left, top, left + 24, top + 16)), dtype=numpy.float32)
+    made = evaluation_transform(known)(picture)
+    assert made.shape == (3, 16, 24)
+    assert made.permute(1, 2, 0).numpy() * 255 == pytest.approx(cut, abs=1e-3)
+    trained = training_transform(known, "light")(picture)
+    assert trained.shape == (3, 16, 24)
+
+
+def test_training_stretches_things_no_more_where_the_input_is_not_square() -> None:
+    """A square of the picture stays within 3:4 and 4:3, whatever the shape of the input."""
+    for size in (16, 16), (16, 48), (48, 16):
+        known = dataclasses.replace(PLAIN, size=size, resize=size)
+        picture = Image.new("RGB", (10 * size[1], 10 * size[0]))
+        crop = training_transform(known, "light").transforms[0]
+        torch.manual_seed(0)
+        stretched = []
+        for _ in range(50):
+            box = crop.make_params([picture])
+            stretched.append((size[1] / box["width"]) / (size[0] / box["height"]))
+        assert 0.7 < min(stretched) < 0.9 < 1.1 < max(stretched) < 1.4

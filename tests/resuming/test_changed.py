@@ -115,6 +115,7 @@ CASES = [
     Case("dropout", None, "0.3", "–", lambda plan, _: drops(plan) == 0.2),
     Case("augment", "none", "standard", "none", ANY),
     Case("img-size", 32, "24", "32", lambda plan, _: plan.spec.preprocessing.size == (32, 32)),
+    Case("img-size", [24, 32], "24", "24, 32", lambda plan, _: plan.spec.preprocessing.size == (24, 32)),
     Case("freeze", "none", "norm.*", "none", dotted("norm.weight")),
     Case("unfreeze", "norm.bias", "–", "norm.bias", dotted("norm.bias")),
     Case("sched", "constant", "cosine", "constant", lambda _, run: float(last_row(run)["lr"]) == 0.01),

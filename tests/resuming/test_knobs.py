@@ -94,6 +94,7 @@ KNOBS: dict[str, dict[str, Any]] = {
     "both": {"mixup": 0.4, "cutmix": 1.0},
     "randaugment": {"augment": "randaugment", "settings": {"erasing": 0.5}},
     "trivial": {"augment": "trivial"},
+    "img-size": {"img_size": (16, 24)},
 }
 
 

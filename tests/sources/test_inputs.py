@@ -97,9 +97,13 @@ def test_a_first_layer_is_adapted_as_timm_does_it(channels: int, shape: tuple[in
         ("test_vit", {"img_size": 96}),
         ("vit_tiny_patch16_224", {"img_size": 160, "channels": 1}),
         ("swin_tiny_patch4_window7_224", {"img_size": 192}),
+        ("test_vit", {"img_size": (96, 128)}),
+        ("vit_tiny_patch16_224", {"img_size": (224, 160)}),
+        ("swin_tiny_patch4_window7_224", {"img_size": (224, 160)}),
+        ("tresnet_m", {"img_size": (96, 64)}),
     ],
 )
-def test_timm_itself_gives_the_same_model(name: str, given: dict[str, int], file_of: FileOf) -> None:
+def test_timm_itself_gives_the_same_model(name: str, given: dict[str, Any], file_of: FileOf) -> None:
     import timm
 
     weights = file_of(f"timm:{name}")
@@ -111,13 +115,14 @@ def test_timm_itself_gives_the_same_model(name: str, given: dict[str, int], file
             name,
             pretrained=True,
             pretrained_cfg_overlay=overlay,
-            **{words[key]: value for key, value in given.items()},
+            **{words[key]: value for key, value in given.items() if name != "tresnet_m" or key == "channels"},
         )
-    found = zoo.load(f"timm:{name}", weights=weights, **given)  # type: ignore[arg-type]
+    found = zoo.load(f"timm:{name}", weights=weights, **given)
     expected, state = own.state_dict(), found.state_dict()
     assert expected.keys() == state.keys()
     assert [key for key in state if not state[key].equal(expected[key])] == []
-    assert zoo.spec_of(found).adapted
+    # What takes any size has nothing to adapt to another.
+    assert zoo.spec_of(found).adapted or given.keys() == {"img_size"}
     pictures = random_pictures(found)
     assert found(pictures).equal(own.eval()(pictures))
 
@@ -159,16 +164,17 @@ def test_the_positions_of_torchvisions_transformer_are_interpolated_by_its_own_f
     assert zoo.spec_of(model).preprocessing.size == (256, 256)
 
 
-def test_the_positions_of_transformers_are_those_that_the_model_itself_interpolates(hf_folder: Path) -> None:
-    model = zoo.load(f"hf:{hf_folder}", img_size=48)
+@pytest.mark.parametrize("size", [48, (48, 16), (32, 48)])
+def test_the_positions_of_transformers_are_those_that_the_model_itself_interpolates(hf_folder: Path, size: Any) -> None:
+    model = zoo.load(f"hf:{hf_folder}", img_size=size)
     usual = zoo.load(f"hf:{hf_folder}")
     pictures = random_pictures(model)
-    assert pictures.shape[-1] == 48
+    assert pictures.shape[2:] == ((48, 48) if size == 48 else size)
     with torch.no_grad():
         expected = usual(pictures, interpolate_pos_encoding=True).logits
         torch.testing.assert_close(model(pictures).logits, expected, rtol=0, atol=0)
-    assert zoo.spec_of(model).arguments["config"]["image_size"] == 48
-    assert model.config.image_size == 48  # type: ignore[union-attr]
+    stated = zoo.spec_of(model).arguments["config"]["image_size"], model.config.image_size  # type: ignore[union-attr]
+    assert stated == (size if size == 48 else list(size),) * 2
 
 
 @pytest.mark.parametrize(
@@ -187,14 +193,18 @@ def test_the_positions_of_transformers_are_those_that_the_model_itself_interpola
         ("own:inputs-flat", {"img_size": 4}, "cannot take pictures of 4 × 4"),
         ("resnet18", {"channels": 0}, "channels is 0"),
         ("resnet18", {"img_size": 0}, "img_size is 0"),
+        ("resnet18", {"img_size": (64, 0)}, "img_size is .64, 0."),
+        ("resnet18", {"img_size": (64, 48, 3)}, "a number, or height and width"),
+        ("vit_b_32", {"img_size": (256, 128)}, "of torchvision takes square pictures alone"),
+        ("timm:test_vit", {"img_size": (80, 320)}, "as many places at 80 × 320 as at the 160 × 160"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(
-    name: str, given: dict[str, int], message: str, file_of: FileOf
+    name: str, given: dict[str, Any], message: str, file_of: FileOf
 ) -> None:
     weights = "default" if name.startswith("own:") else file_of(name)
     with pytest.raises(zoo.UsageError, match=message):
-        zoo.load(name, weights=weights, **given)  # type: ignore[arg-type]
+        zoo.load(name, weights=weights, **given)
 
 
 def test_the_first_layer_is_the_one_that_runs_first() -> None:
@@ -217,18 +227,34 @@ def test_weights_that_are_already_for_these_pictures_are_taken_as_they_are(tmp_p
         zoo.load("resnet18", classes=5, weights=tmp_path / "one", channels=3)
 
 
+def test_positions_in_another_arrangement_of_as_many_places_are_never_taken_for_others(tmp_path: Path) -> None:
+    wide = zoo.load("timm:test_vit", classes=2, weights=None, img_size=(80, 320))
+    zoo.save_checkpoint(tmp_path / "wide", wide)
+    again = zoo.load("timm:test_vit", classes=3, weights=tmp_path / "wide")
+    assert again.pos_embed.equal(wide.pos_embed)  # type: ignore[operator, union-attr, arg-type]
+    assert again(torch.zeros(1, 3, 80, 320)).shape == (1, 3)
+    for size in (160, (320, 80)):
+        with pytest.raises(zoo.UsageError, match="as many places at"):
+            zoo.load("timm:test_vit", classes=3, weights=tmp_path / "wide", img_size=size)  # type: ignore[arg-type]
+    narrow = zoo.load("timm:test_vit", classes=3, weights=tmp_path / "wide", img_size=(160, 320))
+    assert zoo.spec_of(narrow).adapted == ("pos_embed",)
+
+
 def test_an_adapted_first_layer_belongs_to_the_backbone(file_of: FileOf) -> None:
     model = zoo.load("resnet18", classes=2, weights=file_of("resnet18"), channels=1)
     assert "conv1.weight" in zoo.freeze(model, "backbone").parameters
     assert zoo.spec_of(model).fresh == ()
 
 
-Case = tuple[str, str, dict[str, int]]
+Case = tuple[str, str, dict[str, Any]]
 SMALL: list[Case] = [
     ("squeezenet1_1", "linear", {"channels": 1}),
     ("timm:test_vit", "linear", {"channels": 2, "img_size": 96}),
     ("timm:test_resnet", "mlp", {"channels": 1}),
     ("hf", "linear", {"channels": 1, "img_size": 48}),
+    ("hf", "mlp", {"img_size": (48, 32)}),
+    ("timm:test_vit", "linear", {"img_size": (96, 64)}),
+    ("shufflenet_v2_x0_5", "linear", {"img_size": (96, 64)}),
 ]
 LARGE: list[Case] = [
     ("inception_v3", "mlp", {"channels": 4}),
@@ -245,7 +271,7 @@ def test_without_zoo_the_lines_of_a_checkpoint_build_such_a_model(
     jobs = []
     for number, (name, head, given) in enumerate(cases):
         full = f"hf:{hf_folder}" if name == "hf" else name
-        model = zoo.load(full, classes=3, weights="default" if name == "hf" else None, head=head, **given)  # type: ignore[arg-type]
+        model = zoo.load(full, classes=3, weights="default" if name == "hf" else None, head=head, **given)
         folder = tmp_path / str(number) / "saved"
         zoo.save_checkpoint(folder, model)
         again = zoo.load_checkpoint(folder)
@@ -256,7 +282,7 @@ def test_without_zoo_the_lines_of_a_checkpoint_build_such_a_model(
         assert zoo.spec_of(again) == zoo.spec_of(model)
         example = {"pictures": pictures, "saved": outputs}
         safetensors.torch.save_file(example, folder.parent / "example.safetensors")
-        jobs.append({"key": name, "folder": str(folder), "build": "", "rebuild": True})
+        jobs.append({"key": f"{name} {given}", "folder": str(folder), "build": "", "rebuild": True})
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_ZOO],
         input=json.dumps(jobs),
@@ -265,7 +291,7 @@ def test_without_zoo_the_lines_of_a_checkpoint_build_such_a_model(
         check=True,
         timeout=300,
     )
-    assert json.loads(done.stdout.splitlines()[-1]) == {name: "same outputs" for name, _, _ in cases}
+    assert json.loads(done.stdout.splitlines()[-1]) == {f"{name} {given}": "same outputs" for name, _, given in cases}
 
 
 @pytest.mark.parametrize("given", [{"channels": 1}, {"channels": 4, "img_size": 96}])
@@ -289,6 +315,7 @@ def test_a_delta_holds_what_was_adapted_and_its_base_the_rest(
         ({"stem": "fc"}, "the layer fc is a Linear, not a convolution"),
         ({"stem": 3}, "stem=3, which is not allowed"),
         ({"image_size": 100000}, "image_size=100000, and its pictures are"),
+        ({"input_size": [224, 100]}, "input_size=.224, 100., and its pictures are"),
     ],
 )
 def test_a_checkpoint_that_says_something_else_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:

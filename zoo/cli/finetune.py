@@ -7,7 +7,7 @@ import typer
 
 from zoo import recipe as recipes
 from zoo.cli.completion import head_names, model_names, recipe_names
-from zoo.cli.options import key_values, split
+from zoo.cli.options import key_values, pixels, split
 from zoo.errors import UsageError
 from zoo.recipe import Amp, Augment, Opt, Save, Sched
 from zoo.registry import Mode, Task
@@ -172,8 +172,13 @@ def finetune(
         float | None, option("--cutmix", help="Put pieces into other pictures: 1.", panel=TRAINING, metavar="ALPHA")
     ] = None,
     img_size: Annotated[
-        int | None,
-        option("--img-size", help="Height and width of the input.", panel=TRAINING, metavar="PIXELS"),
+        str | None,
+        option(
+            "--img-size",
+            help="Pixels of the input: 224, or height and width, 224x160.",
+            panel=TRAINING,
+            metavar="PIXELS",
+        ),
     ] = None,
     channels: Annotated[
         int | None,
@@ -269,7 +274,7 @@ def finetune(
         "augment": augment,
         "mixup": mixup,
         "cutmix": cutmix,
-        "img-size": img_size,
+        "img-size": pixels(img_size),
         "channels": channels,
         "seed": seed,
         "workers": workers,

@@ -7,7 +7,7 @@ import typer
 
 from zoo import recipe as recipes
 from zoo.cli.completion import model_names, recipe_names
-from zoo.cli.options import AsJson, Debug, Quiet, Workers, key_values
+from zoo.cli.options import AsJson, Debug, Quiet, Workers, key_values, pixels
 
 if TYPE_CHECKING:
     from zoo.finetuning.rates import RateSearch
@@ -50,8 +50,13 @@ def lr_find(
         typer.Option("-b", "--batch-size", help="Pictures at a time.", metavar="N", show_default=False),
     ] = None,
     img_size: Annotated[
-        int | None,
-        typer.Option("--img-size", help="Height and width of the input.", metavar="PIXELS", show_default=False),
+        str | None,
+        typer.Option(
+            "--img-size",
+            help="As for zoo finetune.",
+            metavar="PIXELS",
+            show_default=False,
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -95,7 +100,7 @@ def lr_find(
         "head": head,
         "opt": opt,
         "batch-size": batch_size,
-        "img-size": img_size,
+        "img-size": pixels(img_size),
         "seed": seed,
         "workers": workers,
         "device": device,

@@ -60,5 +60,20 @@ def key_values(settings: Sequence[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--set {setting!r} is no KEY=VALUE.", "for example --set label-smoothing=0.1")
-        parsed[key.strip()] = recipes.value_of(value.strip())
+        key, value = key.strip(), value.strip()
+        parsed[key] = pixels(value) if key == "img-size" else recipes.value_of(value)
     return parsed
+
+
+def pixels(text: str | None) -> Any:
+    """What a size on the command line means, the height first.
+
+    >>> pixels("224x160"), pixels("224")
+    ([224, 160], 224)
+    """
+    if text is None:
+        return None
+    edges = text.lower().split("x")
+    if len(edges) == 2 and all(edge.isdecimal() for edge in edges):
+        return [int(edge) for edge in edges]
+    return recipes.value_of(text)

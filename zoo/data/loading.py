@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils import data as torch_data
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional
 
 from zoo.data.datasets import Picture
 from zoo.data.pictures import read_picture, require_mode
@@ -38,6 +40,7 @@ def training_transform(preprocessing: Preprocessing, augment: str, erasing: floa
     if augment == "none":
         return v2.Compose([*_central(preprocessing), *_to_tensor(preprocessing), *erase])
     interpolation = InterpolationMode(preprocessing.interpolation)
+    height, width = preprocessing.size
     varied: dict[str, list[Any]] = {
         "light": [],
         "standard": [v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3)],
@@ -47,6 +50,8 @@ def training_transform(preprocessing: Preprocessing, augment: str, erasing: floa
     crop = v2.RandomResizedCrop(
         preprocessing.size,
         scale=(0.5 if augment == "light" else 0.2, 1.0),
+        # Things become so much wider or narrower at most, whatever the shape of the input.
+        ratio=(3 / 4 * (width / height), 4 / 3 * (width / height)),
         interpolation=interpolation,
         antialias=True,
     )
@@ -67,8 +72,10 @@ _BILINEAR = InterpolationMode.BILINEAR
 
 def _central(preprocessing: Preprocessing) -> list[Any]:
     height, width = preprocessing.resize
-    size: Any = [min(height, width)] if preprocessing.fit == "crop" and height == width else [height, width]
     interpolation = InterpolationMode(preprocessing.interpolation)
+    if preprocessing.fit == "crop" and height != width:
+        return [_Covering(height, width, interpolation), v2.CenterCrop(preprocessing.size)]
+    size = [height] if preprocessing.fit == "crop" else [height, width]
     return [v2.Resize(size, interpolation=interpolation, antialias=True), v2.CenterCrop(preprocessing.size)]
 
 
@@ -77,6 +84,23 @@ def _to_tensor(preprocessing: Preprocessing) -> list[Any]:
     if preprocessing.order == "BGR":
         steps.append(_ToBgr())
     return [*steps, v2.Normalize(list(preprocessing.mean), list(preprocessing.std))]
+
+
+class _Covering(torch.nn.Module):
+    """Scales a picture to the smallest that covers a height and a width, the shape of things kept.
+
+    As timm's ResizeKeepRatio does it for inputs that are not square.
+    """
+
+    def __init__(self, height: int, width: int, interpolation: InterpolationMode) -> None:
+        super().__init__()
+        self.height, self.width, self.interpolation = height, width, interpolation
+
+    def forward(self, picture: Image.Image) -> Image.Image:
+        scale = min(picture.height / self.height, picture.width / self.width)
+        size = [round(picture.height / scale), round(picture.width / scale)]
+        made: Image.Image = functional.resize(picture, size, interpolation=self.interpolation, antialias=True)
+        return made
 
 
 class _ToBgr(torch.nn.Module):

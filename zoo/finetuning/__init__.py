@@ -62,7 +62,7 @@ def finetune(
     augment: str | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
-    img_size: int | None = None,
+    img_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     seed: int | None = None,
     workers: int | None = None,

@@ -66,7 +66,7 @@ def lr_find(
     unfreeze: str | None = None,
     batch_size: int | None = None,
     opt: str | None = None,
-    img_size: int | None = None,
+    img_size: int | tuple[int, int] | None = None,
     seed: int | None = None,
     workers: int | None = None,
     device: str | None = None,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from zoo.names import near
@@ -26,12 +26,17 @@ class Key:
     above: float | None = None
     maximum: float | None = None
     below: float | None = None
+    pair: bool = False
+    """Whether two may stand in the place of one."""
 
     def mistake(self, value: Any) -> str | None:
         """What is wrong with a value, in words that follow 'KEY is VALUE'."""
+        if self.pair and isinstance(value, list | tuple) and len(value) == 2:
+            alone = replace(self, pair=False)
+            return next((wrong for each in value if (wrong := alone.mistake(each))), None)
         fits = isinstance(value, self.kind) or (self.kind is float and isinstance(value, int))
         if not fits or (isinstance(value, bool) and self.kind is not bool):
-            return f"it takes {_KINDS[self.kind]}"
+            return f"it takes {_KINDS[self.kind]}{', or two: height and width' if self.pair else ''}"
         if self.kind is list and not all(isinstance(each, str) for each in value):
             return f"it takes {_KINDS[list]}"
         if self.choices and value not in self.choices:
@@ -93,7 +98,7 @@ RECIPE_KEYS: Mapping[str, Key] = {
     "erasing": Key(float, "share of the training pictures from which a rectangle is taken", minimum=0, maximum=1),
     "mixup": Key(float, "alpha of mixing pairs of pictures, 0 for none; 0.2 is usual", minimum=0),
     "cutmix": Key(float, "alpha of putting a piece of one picture into another, 0 for none; 1 is usual", minimum=0),
-    "img-size": Key(int, "height and width of the input in pixels", minimum=1),
+    "img-size": Key(int, "pixels of the input: a number, or height and width, [224, 160]", minimum=1, pair=True),
     "channels": Key(int, "channels of the pictures: 1 grey, 3 colour, 4 with transparency", minimum=1),
 }
 RUN_KEYS: Mapping[str, Key] = {

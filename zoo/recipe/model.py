@@ -47,7 +47,8 @@ class Recipe:
     erasing: float | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
-    img_size: int | None = None
+    img_size: int | tuple[int, int] | None = None
+    """A number for pictures that are square, else height and width."""
     channels: int | None = None
     model: str | None = None
     data: str | None = None

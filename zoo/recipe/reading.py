@@ -62,9 +62,7 @@ def made_of(values: Mapping[str, Any], where: str, name: str) -> Recipe:
     if mistakes:
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
         raise UsageError(f"the recipe {where} has {count}:", *mistakes)
-    known: dict[str, Any] = {
-        _field(key): tuple(value) if isinstance(value, list) else value for key, value in general.items()
-    }
+    known: dict[str, Any] = {_field(key): _plain(key, value) for key, value in general.items()}
     made = tuple(Stage(**{_field(key): value for key, value in stage.items()}) for stage in stages)
     return Recipe(stages=made, name=str(values.get("name", name)), **known)
 
@@ -87,6 +85,13 @@ def to_values(recipe: Recipe) -> dict[str, Any]:
 def to_toml(recipe: Recipe, comment: str) -> str:
     """A recipe as a file whose first line is a comment, by habit the command that runs it."""
     return f"# {comment}\n{tomli_w.dumps(to_values(recipe))}"
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A value in the one form that a recipe keeps it in."""
+    if KEYS[key].pair and isinstance(value, list | tuple) and value[0] == value[1]:
+        return value[0]
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _field(key: str) -> str:

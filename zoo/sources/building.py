@@ -256,7 +256,8 @@ def _check_inputs(spec: ModelSpec) -> None:
         )
     for key in ("image_size", "input_size", "img_size"):
         value = spec.arguments.get(key)
-        if value is not None and value not in (list(known.size), known.size[0]):
+        edges = [value, value] if isinstance(value, int) else value
+        if value is not None and edges != list(known.size):
             raise CheckpointError(
                 f"the checkpoint gives {spec.full_name} {key}={value!r:.80}, and its pictures are {known.size}."
             )

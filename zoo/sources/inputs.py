@@ -6,6 +6,7 @@ A model is built for the pictures that are wanted, and gets the weights of the u
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,14 +31,17 @@ class Wanted:
 
     model: nn.Module
     arguments: Mapping[str, Any]
+    size: Size
 
 
 def size_of(given: int | Size | None) -> Size | None:
     """Height and width of what was given as a size; raises UsageError for one that no picture has."""
-    size = (given, given) if isinstance(given, int) else given
-    if size is not None and min(size) < 1:
-        raise UsageError(f"img_size is {given!r}.", "it takes pixels, 1 or more")
-    return size
+    if given is None:
+        return None
+    edges = given if isinstance(given, tuple | list) else (given, given)
+    if len(edges) != 2 or not all(type(edge) is int and edge >= 1 for edge in edges):
+        raise UsageError(f"img_size is {given!r}.", "it takes pixels, 1 or more: a number, or height and width")
+    return edges[0], edges[1]
 
 
 def preprocessing_for(usual: Preprocessing, channels: int | None, size: Size | None) -> Preprocessing:
@@ -71,7 +75,22 @@ def wanted(model: nn.Module, spec: ModelSpec, channels: int | None, size: Size |
     # Libraries refuse what they are given in their own ways: assertions, value errors, keywords they do not have.
     except (ZooError, AssertionError, RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
         raise _cannot_take(spec, channels, size, error) from error
-    return Wanted(other, arguments)
+    return Wanted(other, arguments, size or spec.preprocessing.size)
+
+
+def require_told_apart(before: ModelSpec, arguments: Mapping[str, Any], size: Size) -> None:
+    """Refuse a size at which a model that is built for one has as many places as at that of its weights.
+
+    Its tables of positions then have the same shape in another arrangement, and its library takes them over as they
+    are.
+    """
+    usual = before.preprocessing.size
+    if arguments != before.arguments and usual != size and math.prod(usual) == math.prod(size):
+        raise UsageError(
+            f"{before.full_name} has as many places at {size[0]} × {size[1]} as at the {usual[0]} × {usual[1]} of its"
+            " weights, whose positions would be taken for others.",
+            "take a size with more or fewer pixels, or start from random weights with --weights none",
+        )
 
 
 def check_takes(model: nn.Module, spec: ModelSpec) -> None:
@@ -98,6 +117,7 @@ def carried(usual: nn.Module, spec: ModelSpec, found: Wanted) -> tuple[nn.Module
     Raises UsageError for a weight that has another shape there and that nobody knows how to carry over.
     """
     arguments = found.arguments
+    require_told_apart(spec, arguments, found.size)
     before = len(spec.preprocessing.mean)
     after = _channels_in(arguments) or before
     state, target = dict(usual.state_dict()), found.model.state_dict()

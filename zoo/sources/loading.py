@@ -298,18 +298,23 @@ def _load_file(
     """
     state: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
+    made_for: Mapping[str, Any] | None = None
     if path.is_dir() and not folders.is_transformers(path):
         path = reading.checkpoint_at(path)
         reading.verify(path)
         config = reading.read_config(path)
         state = state_of(path, config.spec)
         usual = config.spec.preprocessing if config.spec else spec.preprocessing
+        made_for = config.spec.arguments if config.spec else None
+        if config.spec is not None:
+            target = (wanted.arguments, wanted.size) if wanted else (spec.arguments, spec.preprocessing.size)
+            inputs.require_told_apart(config.spec, *target)
     else:
         given = read_given(model, spec, path)
         if wanted is not None and inputs.fits(wanted, model, given.state):
             given = read_given(wanted.model, spec, path)
         state, usual, notes = given.state, given.preprocessing, given.notes
-    if wanted is not None and inputs.fits(wanted, model, state):
+    if wanted is not None and (made_for == wanted.arguments or inputs.fits(wanted, model, state)):
         model, spec = wanted.model, dataclasses.replace(spec, arguments=wanted.arguments)
     optional = spec.head_paths if mode == "replace" and not keep_head else ()
     report = load_matching(model, state, heads=optional, partial=partial, called=str(path), notes=notes)
