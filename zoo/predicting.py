@@ -2,7 +2,7 @@
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -66,7 +66,7 @@ class Prediction:
         """The prediction as a line of a table, by its columns; numbers with six digits."""
         path = {"path": str(self.path)}
         if self.task == "regression":
-            return {**path, **{name: f"{value:.6g}" for name, value in self.values.items()}}
+            return {**path, **{_column(name, self.values): f"{value:.6g}" for name, value in self.values.items()}}
         if self.task == "multi-label":
             each = {f"probability_{name}": f"{value:.6f}" for name, value in self.values.items()}
             return {**path, "labels": "|".join(self.classes), **each}
@@ -82,6 +82,16 @@ class Prediction:
 
 
 NAMES = ("class", "probability")
+
+
+def _column(target: str, others: Collection[str]) -> str:
+    """The column of a target: its name, unless it is called as the column of the pictures is."""
+    if target != "path":
+        return target
+    name = "value_path"
+    while name in others:
+        name = f"value_{name}"
+    return name
 
 
 def predict(

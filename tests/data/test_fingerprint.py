@@ -173,7 +173,7 @@ def test_pictures_that_change_places_are_known_by_their_content(flat: Path) -> N
     for path in flat.rglob("*.png"):
         touch(path)
     found = changes(values, flat)
-    assert found.counts() == {"removed": 0, "edited": 0, "relabelled": 2, "renamed": 4, "added": 0}
+    assert found.counts() == {"removed": 0, "edited": 0, "relabelled": 2, "renamed": 4, "added": 0, "resplit": 0}
     assert {str(each) for each in found.relabelled} == {"ant/0.png → bee/0.png", "bee/0.png → ant/0.png"}
     assert "ant/4.png → ant/5.png" in map(str, found.renamed)
 
@@ -206,7 +206,10 @@ def test_a_class_that_is_gone_is_removed_pictures(root: Path) -> None:
     shutil.rmtree(ants(root))
     count = sum("ant" in name for name, *_ in values["train"] + values["val"] if (root / name).parent == ants(root))
     found = changes(values, root)
-    assert (count, found.counts()) == (5, {"removed": 5, "edited": 0, "relabelled": 0, "renamed": 0, "added": 0})
+    assert (count, found.counts()) == (
+        5,
+        {"removed": 5, "edited": 0, "relabelled": 0, "renamed": 0, "added": 0, "resplit": 0},
+    )
     with pytest.raises(DataError, match=r"no picture of ant to train on(?s:.)*put them back"):
         remaining(values, root, found)
 

@@ -138,6 +138,16 @@ def short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
+def header(path: Path) -> None:
+    Image.new("RGB", (90, 90)).save(path, "JPEG")
+    path.write_bytes(path.read_bytes()[:150])
+
+
+def short_webp(path: Path) -> None:
+    Image.effect_noise((90, 90), 50).save(path, "WEBP")
+    path.write_bytes(path.read_bytes()[:1000])
+
+
 def link(path: Path) -> None:
     path.symlink_to("nowhere.jpg")
 
@@ -150,6 +160,8 @@ def link(path: Path) -> None:
         (document, "a text file, not a picture"),
         (binary, "not a picture that can be read"),
         (short, "cut off after 1,000 bytes"),
+        (header, "cut off after 150 bytes"),
+        (short_webp, "cut off after 1,000 bytes"),
         (Path.touch, "empty"),
         (os.mkfifo, "not an ordinary file"),
         (Path.mkdir, "not an ordinary file"),

@@ -344,7 +344,7 @@ def test_a_list_of_a_table_comes_back_and_tells_what_changed(
     (root / "more" / "imgs" / "0.png").rename(root / "imgs" / "new.png")
     write([*rows, {"image": "imgs/new.png", "label": other}])
     found = changes(values, root, table=table)
-    assert found.counts() == {"removed": 1, "edited": 0, "relabelled": 1, "renamed": 1, "added": 1}
+    assert found.counts() == {"removed": 1, "edited": 0, "relabelled": 1, "renamed": 1, "added": 1, "resplit": 0}
     assert str(found.relabelled[0]) == "imgs/5.png has another label"
     assert found.removed == ("imgs/7.png",)
     left = remaining(values, root, found)

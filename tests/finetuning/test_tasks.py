@@ -1,5 +1,6 @@
 """Runs of each task on pictures that are easy to tell apart: they learn, and what they leave behind is of the task."""
 
+import csv
 import dataclasses
 import json
 import statistics
@@ -273,6 +274,30 @@ def test_a_delta_and_an_export_keep_the_task(train: Train, table: Path, task: st
     whole = zoo.export(run.best, tmp_path / "whole", save="full").folder
     assert zoo.predict(whole, picture, workers=0) == zoo.predict(run.best, picture, workers=0)
     assert zoo.spec_of(zoo.load_checkpoint(whole)).head.task == task  # type: ignore[union-attr]
+
+
+def test_the_first_screen_says_in_which_units_losses_and_figures_are(numbers: zoo.Run, labels: zoo.Run) -> None:
+    head = zoo.spec_of(zoo.load_checkpoint(numbers.best)).head
+    assert head is not None
+    learned = f"(grey − {head.mean[0]:.4g}) / {head.std[0]:.4g}"
+    text = (numbers.folder / "summary.txt").read_text()
+    assert f"losses: mean square of {learned}, without unit · MAE and RMSE: in the unit of grey" in text
+    assert "without unit" not in (labels.folder / "summary.txt").read_text()
+
+
+def test_a_target_called_path_leaves_the_pictures_their_column(train: Train, table: Path, zoo_command: Command) -> None:
+    named = table.with_name("named.csv")
+    named.write_text(table.read_text().replace("image,label,grey,blue", "image,label,path,value_path"))
+    run = train(data=named, task="regression", label_column=["path", "value_path"], epochs=1)
+    picture = table.parent / "squares" / "1.png"
+    told = zoo_command("predict", run.best, picture, "--format", "csv", "-j", 0, "--device", "cpu")
+    (found,) = zoo.predict(run.best, picture, workers=0, device="cpu")
+    (row,) = csv.DictReader(told.out.splitlines())
+    assert list(row) == ["path", "value_value_path", "value_path"]
+    assert (row["path"], float(row["value_value_path"])) == (
+        str(picture),
+        pytest.approx(found.values["path"], rel=1e-5),
+    )
 
 
 def test_another_loss_or_another_scale_would_be_seen(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,6 +216,15 @@ def test_a_rate_that_is_far_too_high_leaves_no_weight_on_the_disk_that_is_no_num
             assert value.isfinite().all()
 
 
+def test_a_weight_decay_that_is_far_too_high_is_named_beside_the_rate(imgs: Path, tmp_path: Path) -> None:
+    with pytest.raises(NumericsError) as raised:
+        zoo.finetune(**tiny(imgs, tmp_path, wd=1e10, epochs=6, sched="constant"))
+    assert "and the weight decay 1e+10: try a smaller --wd or --lr" in raised.value.hints[0]
+    with pytest.raises(NumericsError) as raised:
+        zoo.finetune(**tiny(imgs, tmp_path, "other", lr=1e30, wd=0.0, epochs=6, sched="constant"))
+    assert "weight decay" not in raised.value.hints[0]
+
+
 def test_a_loss_that_never_changes_is_no_error(imgs: Path, tmp_path: Path) -> None:
     heard = Spoiler(spoil=lambda model: model.register_forward_hook(lambda _, __, output: output * 0))
     run = zoo.finetune(**tiny(imgs, tmp_path), reporter=heard)

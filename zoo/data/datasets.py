@@ -62,6 +62,22 @@ class Dataset:
         return list(zip(*(picture.label for picture in pictures if isinstance(picture.label, tuple)), strict=True))
 
 
+def require_apart(dataset: Dataset, facts: Mapping[Path, Facts], most: int = 10) -> None:
+    """Raise DataError where a validating picture is also trained on, byte for byte, which would flatter every figure.
+
+    `facts` say what is in each file.
+    """
+    trained = {facts[picture.path].sha256: picture.path for picture in reversed(dataset.train)}
+    twins = [(trained[same], each.path) for each in dataset.val if (same := facts[each.path].sha256) in trained]
+    if not twins:
+        return
+    shown = [f"{one.relative_to(dataset.root)} = {other.relative_to(dataset.root)}" for one, other in twins[:most]]
+    more = [f"… and {len(twins) - most:,} more"] if len(twins) > most else []
+    many = f"{len(twins):,} pictures are trained on and validate too, as copies:"
+    one = "a picture is trained on and validates too, as a copy:"
+    raise DataError(one if len(twins) == 1 else many, *shown, *more, "take one of each two away, or its row.")
+
+
 def to_json(dataset: Dataset, seed: int, facts: Mapping[Path, Facts] | None = None) -> dict[str, Any]:
     """A dataset as plain values, paths below its root; `facts` say what was in each of its files."""
 

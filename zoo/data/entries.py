@@ -39,7 +39,10 @@ def root_of(path: Path, columns: Columns) -> Path:
 
 
 def label_columns(table: Table, columns: Columns, classes: Sequence[str] | int | None, task: Task) -> tuple[str, ...]:
-    """The columns with labels; in a regression `classes` may name them."""
+    """The columns with labels; in a regression `classes` may name them.
+
+    Raises UsageError for columns or a separator that the task cannot have.
+    """
     named = tuple(classes) if task == "regression" and isinstance(classes, Sequence) else ()
     labels = columns.label or named or ("label",)
     if named and set(named) != set(labels):
@@ -48,6 +51,12 @@ def label_columns(table: Table, columns: Columns, classes: Sequence[str] | int |
         raise UsageError(
             f"--label-column names {len(labels)} columns, and a picture has one class where the task is {task}.",
             "--task multi-label takes columns of 0 and 1, --task regression columns of numbers",
+        )
+    if columns.separator and (task != "multi-label" or len(labels) > 1):
+        what = f"the task is {task}" if task != "multi-label" else f"the labels are the columns {listed(labels)}"
+        raise UsageError(
+            f"label-separator is for several labels in one cell, and {what}.",
+            "leave it out" if task == "multi-label" else "--task multi-label learns several labels; or leave it out",
         )
     return tuple(table.require(name, "label-column") for name in labels)
 
@@ -63,6 +72,7 @@ def entries_of(
     separator = columns.separator or SEPARATOR
     entries: list[Entry] = []
     mistakes: list[str] = []
+    unsaid: list[str] = []
     first: dict[str, int] = {}
     for row in table.rows:
         wrong = []
@@ -76,6 +86,7 @@ def entries_of(
         try:
             said = _said(row.cells, labels, task, separator)
         except ValueError as error:
+            unsaid.append(f"row {row.number}: {error}")
             wrong.append(str(error))
         try:
             half = cells.half_in(row.cells.get(SPLIT)) if SPLIT in table.columns else None
@@ -83,23 +94,43 @@ def entries_of(
             wrong.append(str(error))
         if name is not None and name in first:
             wrong.append(f"{name} is in row {first[name]} already")
-        elif name is not None and exist and not _is_file(root / name):
-            wrong.append(f"there is no picture {root / name}")
+        elif name is not None and exist and (reason := _no_picture(root / name)):
+            wrong.append(reason)
         if name is not None:
             first.setdefault(name, row.number)
         mistakes += [f"row {row.number}: {each}" for each in wrong]
         if name is not None and said is not None:
             entries.append(Entry(row.number, name, said, half))
+    if unsaid and task in ("single-label", "binary") and (hint := several_labels(table, labels[0])):
+        others = [each for each in mistakes if each not in set(unsaid)]
+        some_rows = "a row does" if len(unsaid) == 1 else f"{len(unsaid):,} rows do"
+        refuse(table, [*others, f"{some_rows} not name one class; {hint}"] if others else [])
+        raise DataError(f"in {table.path} {some_rows} not name one class.", hint)
     refuse(table, mistakes)
     return entries
 
 
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that the system does not take is none."""
+def several_labels(table: Table, column: str) -> str | None:
+    """What to tell of cells that look like several labels where each picture should have one class."""
+    for row in table.rows:
+        cell = row.cells.get(column)
+        said = f"row {row.number} ({cell!r:.40}) looks like several labels: --task multi-label"
+        if isinstance(cell, list):
+            return f"{said} learns those"
+        for sign in (SEPARATOR, ";"):
+            if isinstance(cell, str) and sign in cell.strip(f" {sign}"):
+                return said + ("" if sign == SEPARATOR else f" --set 'label-separator={sign}'") + " learns those"
+    return None
+
+
+def _no_picture(path: Path) -> str | None:
+    """Why there is no file at a path; a name that the system does not take is none."""
     try:
-        return path.is_file()
+        if path.is_file():
+            return None
+        return f"{path} is a folder, and a row names one picture" if path.is_dir() else f"there is no picture {path}"
     except (OSError, ValueError):
-        return False
+        return f"there is no picture {path}"
 
 
 def _said(row: Mapping[str, Any], labels: Sequence[str], task: Task, separator: str) -> Said:

@@ -6,8 +6,8 @@ from pathlib import Path
 from zoo.data.datasets import Dataset
 from zoo.data.entries import root_of
 from zoo.data.folders import find_in_folders, labelled_in_folders, labels_below
-from zoo.data.listing import Label, Listing
-from zoo.data.tabled import find_in_table, labelled_in_table, labels_in_table
+from zoo.data.listing import Listing, Now
+from zoo.data.tabled import find_in_table, labelled_in_table, said_in_table
 from zoo.data.tables import Columns, is_table
 from zoo.errors import UsageError
 from zoo.registry import Task
@@ -73,8 +73,8 @@ def root_at(place: Path, columns: Columns = Columns()) -> Path:  # noqa: B008 - 
     return root_of(place, columns) if is_table(place) else place
 
 
-def labels_now(listing: Listing, place: Path, columns: Columns) -> dict[str, Label]:
-    """What a folder or a table says now of the pictures of a list, by their paths below the root."""
+def said_now(listing: Listing, place: Path, columns: Columns) -> Now:
+    """What a folder or a table says now of the pictures of a list."""
     if is_table(place):
-        return labels_in_table(place, columns, listing.classes, listing.task)
-    return dict(labels_below(place, listing.classes))
+        return said_in_table(place, columns, listing.classes, listing.task)
+    return Now(dict(labels_below(place, listing.classes)), {})

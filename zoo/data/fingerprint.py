@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.datasets import Dataset, Picture
-from zoo.data.finding import labels_now
-from zoo.data.listing import Label, Row, parse
+from zoo.data.finding import said_now
+from zoo.data.listing import BY_COLUMN, Label, Listing, Row, parse
 from zoo.data.pictures import WORKERS
 from zoo.data.tables import Columns
 from zoo.errors import DataError
@@ -57,6 +57,8 @@ class Changes:
     renamed: tuple[Move, ...] = ()
     """The same content at another path in the same class."""
     added: tuple[str, ...] = ()
+    resplit: tuple[str, ...] = ()
+    """In the other half by the table's column `split`; the run leaves it in its own."""
 
     def __bool__(self) -> bool:
         return any(self.counts().values())
@@ -82,6 +84,7 @@ class Changes:
             "relabelled": self.relabelled,
             "renamed": self.renamed,
             "added": self.added,
+            "resplit": self.resplit,
         }
 
 
@@ -107,7 +110,7 @@ def changes(
 ) -> Changes:
     """Compare what a `data.json` lists with what lies below a root now; `seen` is called once a listed picture.
 
-    Where a table names the pictures, what it says now is compared too; which half a picture is in is the list's.
+    Where a table names the pictures, what it says now is compared too, also of their halves.
 
     A file whose size and time of change are as recorded counts as unchanged and is not read, unless `thorough`;
     any other is hashed, so a copy in another place with other times is no change. A list of format 1 knows no
@@ -118,7 +121,8 @@ def changes(
     """
     listing = parse(values, where)
     try:
-        now = labels_now(listing, table or root, columns)
+        said = said_now(listing, table or root, columns)
+        now = said.labels
         lost = _lost(listing.rows, root, seen, thorough)
         gone = {row.name for row in lost}
         if table is not None:
@@ -135,10 +139,16 @@ def changes(
     found = _sorted_out(lost, places, moves)
     stayed = {row.name for row in listing.rows} - gone | set(found.edited)
     told = [row for row in listing.rows if row.name in stayed and now.get(row.name, row.label) != row.label]
-    if not told:
-        return found
     again = tuple(Move(row.name, row.name, now[row.name]) for row in told)
-    return dataclasses.replace(found, relabelled=(*found.relabelled, *again))
+    other = tuple(name for name in _resplit(listing, said.halves) if name in stayed)
+    return dataclasses.replace(found, relabelled=(*found.relabelled, *again), resplit=other)
+
+
+def _resplit(listing: Listing, halves: Mapping[str, str]) -> list[str]:
+    """The pictures that a table has in the other half now; where it names none to validate, those may be drawn."""
+    given = "val" in halves.values() or listing.how.endswith(BY_COLUMN)
+    to_val = [row.name for row in listing.train if halves.get(row.name) == "val"]
+    return to_val + [row.name for row in listing.val if given and halves.get(row.name) == "train"]
 
 
 def remaining(values: Any, root: Path, found: Changes, where: str = "data.json") -> Dataset:
@@ -171,6 +181,7 @@ def remaining(values: Any, root: Path, found: Changes, where: str = "data.json")
     if (len(train), len(val)) == (len(listing.train), len(listing.val)):
         return Dataset(root, listing.classes, train, val, listing.how, (), *kinds)
     how = f"{len(train):,} / {len(val):,} left of {len(listing.train):,} / {len(listing.val):,}"
+    how += BY_COLUMN if listing.how.endswith(BY_COLUMN) else ""
     return Dataset(root, listing.classes, train, val, how, (), *kinds)
 
 

@@ -35,6 +35,19 @@ class Facts:
     sha256: str
 
 
+BY_COLUMN = " by its column split"
+"""How `how` ends where the table itself said which half each picture is in."""
+
+
+@dataclass(frozen=True)
+class Now:
+    """What folders or a table say now of pictures, by their paths below the root."""
+
+    labels: dict[str, Label]
+    halves: dict[str, str]
+    """Train or val, where a table says it in its column; without any val the others may be in either half."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One picture of a run."""

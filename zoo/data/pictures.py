@@ -141,9 +141,16 @@ def _reason(path: Path, error: Exception) -> str:
         return "not a picture that can be read"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels"
-    if "truncated" in str(error):
+    if any(word in str(error).lower() for word in ("truncated", "reached eof")) or _is_short(path, size):
         return f"cut off after {size:,} bytes"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _is_short(path: Path, size: int) -> bool:
+    """Whether a WebP says of itself that it is longer than its file; Pillow says nothing of why it fails."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[:4] == b"RIFF" and start[8:] == b"WEBP" and int.from_bytes(start[4:8], "little") + 8 > size
 
 
 def _is_text(start: bytes) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from zoo.data import splitting
 from zoo.data.datasets import Dataset, Picture
-from zoo.data.entries import SPLIT, Entry, entries_of, label_columns, label_of, places_of, root_of
-from zoo.data.listing import Label
+from zoo.data.entries import SPLIT, Entry, entries_of, label_columns, label_of, places_of, root_of, several_labels
+from zoo.data.listing import BY_COLUMN, Now
 from zoo.data.tables import Columns, Table, read_table, refuse
 from zoo.errors import DataError, UsageError
 from zoo.names import listed, natural, near
@@ -40,10 +40,15 @@ def find_in_table(
     if not train:
         raise DataError(f"{path} has no row to train on: its column split never says train.")
     names = labels if task == "regression" else _classes(train, classes, table, labels if len(labels) > 1 else ())
+    hint = several_labels(table, labels[0]) if task in ("single-label", "binary") else None
     if task != "regression":
-        train, val, dropped = _of_classes(table, train, val, names, task, given=isinstance(classes, Sequence))
+        train, val, dropped = _of_classes(
+            table, train, val, names, task, given=isinstance(classes, Sequence), hint=hint
+        )
         notes += dropped
-        _require_classes(path, names, train, task)
+        _require_classes(path, names, train, task, hint)
+        if hint and not isinstance(classes, Sequence):
+            notes.append(hint)
     halves = _drawn(train, names, root, seed, task) if not val else _given(train, val, names, root, task)
     if not halves.val:
         raise DataError(f"{path} leaves no picture for validation.", "give more pictures, or rows whose split is val")
@@ -66,7 +71,7 @@ def labelled_in_table(
     labels = columns.label or (known if task == "regression" else ())
     if task == "multi-label" and not labels and "label" not in table.columns and set(known) <= set(table.columns):
         labels = known
-    labels = label_columns(table, Columns(label=labels), None, task)
+    labels = label_columns(table, Columns(label=labels, separator=columns.separator), None, task)
     entries = entries_of(table, columns, labels, task, root, exist=True)
     half = _half(table, entries, split)
     chosen = [each for each in entries if each.half == half]
@@ -89,8 +94,8 @@ def _half(table: Table, entries: Sequence[Entry], split: str | None) -> str | No
     return found
 
 
-def labels_in_table(path: Path, columns: Columns, classes: Sequence[str], task: Task) -> dict[str, Label]:
-    """What a table says now of each picture, by its path below the root.
+def said_in_table(path: Path, columns: Columns, classes: Sequence[str], task: Task) -> Now:
+    """What a table says now of each picture.
 
     Rows of other classes are left out, and those of `test`, which no run trains or validates on.
     """
@@ -104,7 +109,9 @@ def labels_in_table(path: Path, columns: Columns, classes: Sequence[str], task: 
         for each in entries
         if each.half != "test" and (task in ("regression", "multi-label") or each.said[0] in known)
     ]
-    return {each.name: label_of(each, places_of(classes), task) for each in kept}
+    places = places_of(classes)
+    halves = {each.name: each.half for each in kept if each.half is not None}
+    return Now({each.name: label_of(each, places, task) for each in kept}, halves)
 
 
 def _classes(
@@ -130,11 +137,18 @@ def _classes(
 
 
 def _of_classes(
-    table: Table, train: list[Entry], val: list[Entry], names: Sequence[str], task: Task, *, given: bool
+    table: Table,
+    train: list[Entry],
+    val: list[Entry],
+    names: Sequence[str],
+    task: Task,
+    *,
+    given: bool,
+    hint: str | None,
 ) -> tuple[list[Entry], list[Entry], list[str]]:
     """The rows of the classes that are used; others are left out where the classes were named, else refused."""
     if not given:
-        _refuse_unknown(table, val, names, task, "no row to train on has")
+        _refuse_unknown(table, val, names, task, "no row to train on has", hint)
         return train, val, []
     known = set(names)
     others = {name for each in (*train, *val) for name in each.said} - known
@@ -146,7 +160,9 @@ def _of_classes(
     return [each for each in train if each.said[0] in known], [each for each in val if each.said[0] in known], notes
 
 
-def _refuse_unknown(table: Table, entries: Iterable[Entry], names: Sequence[str], task: Task, what: str) -> None:
+def _refuse_unknown(
+    table: Table, entries: Iterable[Entry], names: Sequence[str], task: Task, what: str, way: str | None = None
+) -> None:
     if task == "regression":
         return
     known = set(names)
@@ -156,14 +172,16 @@ def _refuse_unknown(table: Table, entries: Iterable[Entry], names: Sequence[str]
             if name not in known:
                 hint = near(str(name), names)
                 mistakes.append(f"row {each.number}: {name!r} {what}" + (f"; near: {', '.join(hint)}" if hint else ""))
-    refuse(table, mistakes, f"the classes are {listed(list(names), 8)}")
+    refuse(table, mistakes, way or f"the classes are {listed(list(names), 8)}")
 
 
-def _require_classes(path: Path, names: Sequence[str], train: Sequence[Entry], task: Task) -> None:
+def _require_classes(
+    path: Path, names: Sequence[str], train: Sequence[Entry], task: Task, hint: str | None = None
+) -> None:
     if task == "binary" and len(names) != 2:
         raise DataError(
             f"{path} has {len(names)} classes ({listed(list(names))}), and a binary task has two.",
-            "--classes ant,bee takes two of them, the second is the positive one; or leave --task out",
+            hint or "--classes ant,bee takes two of them, the second is the positive one; or leave --task out",
         )
     if task == "single-label" and len(names) < 2:
         raise DataError(
@@ -190,7 +208,7 @@ class _Halves:
 
 def _given(train: Sequence[Entry], val: Sequence[Entry], names: Sequence[str], root: Path, task: Task) -> _Halves:
     halves = _pictures(train, names, root, task), _pictures(val, names, root, task)
-    return _Halves(*halves, f"{len(train):,} train, {len(val):,} val by its column split")
+    return _Halves(*halves, f"{len(train):,} train, {len(val):,} val{BY_COLUMN}")
 
 
 def _drawn(entries: Sequence[Entry], names: Sequence[str], root: Path, seed: int, task: Task) -> _Halves:

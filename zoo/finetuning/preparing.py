@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
-from zoo.data.datasets import Dataset, to_json
+from zoo.data.datasets import Dataset, require_apart, to_json
 from zoo.data.finding import find_dataset
 from zoo.data.listing import Facts
 from zoo.data.loading import require_varied
@@ -79,6 +79,7 @@ def prepare(
     if keeps:
         check_space(folder, size, most_kept(recipe) + 1)
     facts = check_pictures(dataset, reporter)
+    require_apart(dataset, facts)
     workers = recipe.workers if recipe.workers is not None else default_workers(device)
     repeatable = dataclasses.replace(
         recipe,

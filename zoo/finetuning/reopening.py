@@ -40,6 +40,8 @@ from zoo.training.devices import default_workers, pick
 
 ASIDE = "aside"
 """The key of `data.json` for pictures that came after the run began and that it does not use."""
+STAYED = "stayed"
+"""The key of `data.json` for pictures that stay in their half though the table has them in the other one now."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def difference(folder: Path, recipe: Recipe, told: Told, allow: Sequence[str]) -
     details = found.lines() if "data" not in allow else []
     if details and found.added:
         details.append("added pictures would not be trained on: only a new run takes them")
+    if details and found.resplit:
+        details.append("every picture would stay in the half that it was in: only a new run splits anew")
     comparing.refuse(str(folder), asked, allow, details)
     return Difference((*settings, *data), found, listing, root, table)
 
@@ -172,11 +176,18 @@ def _fits(earlier: Sequence[Stage], position: Position) -> bool:
 def _data_changes(
     listing: Mapping[str, Any], root: Path, where: str, *, thorough: bool, table: Path | None, columns: Columns
 ) -> Changes:
-    """What is different from the run's list, but for added pictures that were left aside before."""
+    """What is different from the run's list, but for what was agreed on before: pictures aside, and halves."""
     found = changes(listing, root, where=where, thorough=thorough, table=table, columns=columns)
-    aside = listing.get(ASIDE)
-    known = set(aside) if isinstance(aside, list) else set()
-    return dataclasses.replace(found, added=tuple(name for name in found.added if name not in known))
+    added, resplit = (
+        tuple(name for name in names if name not in _names_at(listing, key))
+        for key, names in ((ASIDE, found.added), (STAYED, found.resplit))
+    )
+    return dataclasses.replace(found, added=added, resplit=resplit)
+
+
+def _names_at(listing: Mapping[str, Any], key: str) -> set[str]:
+    names = listing.get(key)
+    return {str(name) for name in names} if isinstance(names, list) else set()
 
 
 def _dataset(found: Difference, where: str, recipe: Recipe, reporter: Reporter) -> tuple[Dataset, Mapping[str, Any]]:
@@ -184,8 +195,11 @@ def _dataset(found: Difference, where: str, recipe: Recipe, reporter: Reporter) 
     listing, root = found.listing, found.root
     if found.pictures:
         dataset = remaining(listing, root, found.pictures, where)
-        aside = [*listing.get(ASIDE, ()), *found.pictures.added]
-        return dataset, {**to_json(dataset, recipe.seed, check_pictures(dataset, reporter)), ASIDE: aside}
+        kept = {
+            key: sorted({*_names_at(listing, key), *names})
+            for key, names in ((ASIDE, found.pictures.added), (STAYED, found.pictures.resplit))
+        }
+        return dataset, {**to_json(dataset, recipe.seed, check_pictures(dataset, reporter)), **kept}
     moved = {"root": str(root)} | ({"table": str(found.table.resolve())} if found.table else {})
     if all(listing[key] == value for key, value in moved.items()):
         return from_json(listing, where), listing

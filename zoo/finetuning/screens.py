@@ -11,6 +11,7 @@ from zoo.finetuning.stages import policy_text
 from zoo.finetuning.table import Row
 from zoo.names import listed
 from zoo.recipe import Recipe
+from zoo.registry import HeadSpec
 from zoo.training.tasks import AnyMetrics
 from zoo.units import count, duration, megabytes, some
 
@@ -49,6 +50,8 @@ def plan_sections(plan: Plan) -> list[Section]:
         sections += _blocks(rows)
     stages = some(len(recipe.stages), "stage")
     free = files.free_space(plan.folder)
+    head = spec.head
+    assert head is not None, "a plan's model has a head"
     return [
         *sections,
         "",
@@ -56,6 +59,7 @@ def plan_sections(plan: Plan) -> list[Section]:
         f" of {_step(recipe)} · {', '.join(_knobs(recipe))} · augment {recipe.augment} · {plan.device}",
         f"→ {plan.folder} (each checkpoint {megabytes(plan.checkpoint_bytes)}, kept: {recipe.keep},"
         f" {megabytes(free)} free)",
+        *([units] if (units := units_of(head)) else []),
         "",
     ]
 
@@ -106,6 +110,22 @@ def figure(name: str, value: float | int | str | None) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if name in IN_UNITS else f"{value:.3f}"
     return "–" if value is None else f"{value:,}" if isinstance(value, int) else value
+
+
+def units_of(head: HeadSpec) -> str | None:
+    """In which units the losses and figures of a regression are; None for tasks whose figures have none.
+
+    >>> units_of(HeadSpec("linear", "replace", "fc", ("age",), None, task="regression", mean=(40.0,), std=(9.5,)))
+    'losses: mean square of (age − 40) / 9.5, without unit · MAE and RMSE: in the unit of age'
+    """
+    if head.task != "regression":
+        return None
+    each = zip(
+        head.classes, head.mean or (0.0,) * len(head.classes), head.std or (1.0,) * len(head.classes), strict=True
+    )
+    learned = listed([f"({name} − {mean:.4g}) / {std:.4g}" for name, mean, std in each], 3)
+    among = "in the unit of " + head.classes[0] if len(head.classes) == 1 else "the mean of all targets in their units"
+    return f"losses: mean square of {learned}, without unit · MAE and RMSE: {among}"
 
 
 def best_words(metrics: Mapping[str, float], epoch: int) -> str:
