@@ -1,6 +1,7 @@
 """No text of a checkpoint is imported, run or followed, and no pickle is trusted."""
 
 import contextlib
+import dataclasses
 import pickle
 import random
 import socket
@@ -15,6 +16,7 @@ import torch
 import zoo
 from zoo.checkpoint.reading import read_config
 from zoo.checkpoint.weights import read_weights
+from zoo.registry import set_spec
 
 from .conftest import Change, Payload, changed, forge
 
@@ -59,6 +61,11 @@ CONFIGS: dict[str, Change] = {
     "features of no number": spec(features="x"),
     "head path of nowhere": spec(head_path="../x"),
     "head path of no text": spec(head_path=5),
+    "head path of another layer": spec(head_path="conv_head"),
+    "head elsewhere than its place": head(path="conv_head"),
+    "head elsewhere, appended": head(path="classifier", mode="append"),
+    "head of a path": head(path="../../x"),
+    "more heads than there are": spec(more_heads=["conv_head"], more_features=[3]),
     "fresh of no list": spec(fresh=7),
     "preprocessing of nothing": spec(preprocessing={}),
     "head of no layer": head(layers=[]),
@@ -100,6 +107,18 @@ def test_a_hostile_config_is_refused_and_nothing_of_it_runs(
     assert len(str(caught.value).splitlines()) <= 3
     assert not (tmp_path / "canary").exists()
     assert "antigravity" not in sys.modules
+
+
+def test_a_head_elsewhere_is_refused_where_its_weights_fit_too(tmp_path: Path) -> None:
+    model = zoo.load("timm:mobilenetv2_035", weights=None)
+    spec = zoo.spec_of(zoo.load("timm:mobilenetv2_035", 2, weights=None))
+    zoo.replace_module(model, "conv_head", torch.nn.Linear(1280, 2))
+    assert spec.head is not None
+    moved = dataclasses.replace(spec, head_path="conv_head", head=dataclasses.replace(spec.head, path="conv_head"))
+    set_spec(model, moved)
+    zoo.save_checkpoint(tmp_path / "one", model)
+    with pytest.raises(zoo.CheckpointError, match="head of timm:mobilenetv2_035 at conv_head, and its place is class"):
+        zoo.load_checkpoint(tmp_path / "one")
 
 
 @pytest.mark.parametrize("key", ["name", "head_path", "source", "features", "preprocessing"])

@@ -72,6 +72,9 @@ def _spec(values: Mapping[str, Any]) -> ModelSpec:
         raise ValueError("its other heads and their features are not of one number")
     if given["head"] is not None:
         given["head"] = _head(given["head"])
+        place = given["head_path"] + (".1" if given["head"].mode == "append" else "")
+        if given["head"].path != place:
+            raise ValueError(f"its head stands at {given['head'].path!r:.80}, and not at the model's own {place!r:.80}")
     if not isinstance(given["arguments"], Mapping):
         raise ValueError("its arguments are no mapping")
     return ModelSpec(**given)

@@ -13,6 +13,7 @@ from zoo import surgery
 from zoo.checkpoint.weights import load_state, read_weights
 from zoo.errors import CheckpointError, UsageError
 from zoo.head import building as heads
+from zoo.names import listed
 from zoo.registry import Kind, ModelSpec, Preprocessing, entry, entry_of_type, registration
 from zoo.sources import hf, timm, torchvision
 from zoo.sources.channels import widen
@@ -167,7 +168,7 @@ def create(source: str, name: str, given: Mapping[str, Any], *, initialise: bool
 
 def spec_of_built(source: str, built: Built) -> ModelSpec:
     """The spec, after looking whether the head's place holds what its source says."""
-    paths = (built.head_path,) if isinstance(built.head_path, str) else built.head_path
+    paths = _places(built.head_path)
     if not paths:
         raise UsageError(
             f"{source}:{built.name} states no place of a classifier, so no head can stand there.",
@@ -192,6 +193,28 @@ def spec_of_built(source: str, built: Built) -> ModelSpec:
     )
     fresh = tuple(name for name in built.fresh if name in built.missing or not spec.in_head(name))
     return dataclasses.replace(spec, fresh=fresh)
+
+
+def _places(stated: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (stated,) if isinstance(stated, str) else stated or ()
+
+
+def check_places(model: nn.Module, spec: ModelSpec) -> None:
+    """Refuse heads elsewhere than where a model's source keeps them; raises CheckpointError."""
+    match spec.source:
+        case "torchvision":
+            stated = _places(torchvision.head_path(model))
+        case "timm":
+            stated = _places(timm.head_path(model))
+        case "hf":
+            stated = _places(hf.head_path(model))
+        case _:
+            stated = _places(registration(spec.name).head_path)
+    if spec.head_paths != stated:
+        raise CheckpointError(
+            f"the checkpoint puts the head of {spec.full_name} at {listed(spec.head_paths)}, and its place is"
+            f" {listed(stated) or 'unknown'}."
+        )
 
 
 def _pool_path(source: str, built: Built) -> str | None:

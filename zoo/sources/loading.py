@@ -40,7 +40,7 @@ from zoo.registry import (
 from zoo.seeding import derive
 from zoo.sources import hf, inputs, pooling
 from zoo.sources.bases import base_of, checked, is_from_base, weights_text
-from zoo.sources.building import build, check_known, create, spec_of_built
+from zoo.sources.building import build, check_known, check_places, create, spec_of_built
 from zoo.sources.given import read_given
 
 MODES = ("replace", "append")
@@ -239,6 +239,7 @@ def rebuild(spec: ModelSpec) -> nn.Module:
 def _rebuilt(spec: ModelSpec) -> nn.Module:
     check_known(spec)
     model = create(spec.source, spec.name, spec.arguments)
+    check_places(model, spec)
     if spec.head is not None:
         assert spec.head.layers is not None
         if spec.head.pool is not None and spec.head.pool_path is not None:
