@@ -194,23 +194,27 @@ def places(model: nn.Module, order: RunningOrder) -> list[str]:
     everything else is a block. Blocks without parameters are left out.
     """
     moments = {name: moment for moment, name in enumerate(order.returned)}
-    blocks = [name for name in _blocks(model, "") if name in moments]
+    blocks = [name for name in _blocks(model, "", model) if name in moments]
     return sorted(blocks, key=moments.__getitem__)
 
 
-def _blocks(module: nn.Module, path: str) -> Iterable[str]:
+def _blocks(module: nn.Module, path: str, model: nn.Module) -> Iterable[str]:
     for name, child in module.named_children():
         full = join(path, name)
         if not _size(child):
             continue
-        if type(child) in CONTAINERS or any(_is_main_stack(part, child) for part in child.modules()):
-            yield from _blocks(child, full)
+        if type(child) in CONTAINERS or any(_is_main_stack(part, child, model) for part in child.modules()):
+            yield from _blocks(child, full, model)
         else:
             yield full
 
 
-def _is_main_stack(part: nn.Module, module: nn.Module) -> bool:
-    """Whether a part repeats one kind of block, a list of them some kinds, and holds most of a module's parameters."""
+def _is_main_stack(part: nn.Module, module: nn.Module, model: nn.Module) -> bool:
+    """Whether a part repeats one kind of block, a list of them some kinds, and holds most of a module's parameters.
+
+    A row of single layers, convolutions with their norms, say, is the inside of a block, unless it holds most of
+    the model's layers, as in MobileNet v1.
+    """
     blocks = list(part.children())
     kinds = len({type(block) for block in blocks})
     return (
@@ -219,7 +223,13 @@ def _is_main_stack(part: nn.Module, module: nn.Module) -> bool:
         and (kinds == 1 or (isinstance(part, nn.ModuleList) and kinds < len(blocks)))
         and any(True for _ in blocks[0].children())
         and _size(part) > _size(module) / 2
+        and (any(_layers(block) > 1 for block in blocks) or _layers(part) > _layers(model) / 2)
     )
+
+
+def _layers(module: nn.Module) -> int:
+    """How many layers multiply by weights; norms have vectors alone."""
+    return sum(parameter.dim() > 1 for parameter in module.parameters())
 
 
 def _size(module: nn.Module) -> int:
