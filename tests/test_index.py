@@ -67,6 +67,8 @@ BUILT = [
     ("timm", "mobilenetv3_small_050"),
     ("timm", "vit_tiny_patch16_224"),
     ("timm", "levit_conv_128s"),
+    ("timm", "mobileone_s0"),
+    ("timm", "hrnet_w18_small_v2"),
     ("timm", "tf_mixnet_s.in1k"),
     ("timm", "test_convnext"),
     ("timm", "deit_tiny_distilled_patch16_224"),
