@@ -31,7 +31,7 @@ def test_all_mistakes_are_told_at_once_with_near_matches() -> None:
         "the recipe mine.toml has 8 mistakes:",
         "bacth-size is unknown; near: batch-size",
         "opt is 'adem'; it takes adamw, adam, sgd, nadam, radam, rmsprop, adagrad, adadelta, adamax, asgd, adafactor, "
-        "rprop, muon",
+        "rprop, muon; near: adam, radam, nadam",
         "wd is -1; it must be 0 or more",
         "keep is 'worst'; it takes best, last and every:N, separated by commas",
         "stages.0.freze is unknown; near: freeze, unfreeze",
@@ -61,8 +61,14 @@ def test_a_key_at_the_wrong_level_is_told_where_it_belongs() -> None:
         ("lr", float("nan"), "it takes a finite number"),
         ("lr", float("inf"), "it takes a finite number"),
         ("lr", "fast", "it takes a number"),
-        ("label-smoothing", 1.5, "it must be 1 or less"),
+        ("label-smoothing", 1, "it must be below 1"),
+        ("seed", 2**63, "it must be 9223372036854775807 or less"),
+        ("img-size", 4, "it must be 8 or more"),
+        ("img-size", 20_000, "it must be 16384 or less"),
+        ("device", "gpu", "it takes auto, cpu, cuda, cuda:N or mps"),
         ("sched", "stairs", "it takes cosine, constant, linear, one-cycle, step"),
+        ("sched", "cosin", "; near: cosine"),
+        ("opt", "adm", "; near: adam"),
         ("opt", "lbfgs", "it calls the model many times within a step"),
         ("opt", "SparseAdam", "it takes sparse gradients alone"),
         ("clip-grad", -1, "it must be 0 or more"),
@@ -73,7 +79,7 @@ def test_a_key_at_the_wrong_level_is_told_where_it_belongs() -> None:
         ("allow-partial", 1, "it takes true or false"),
         ("img-size", [224], "it takes a whole number, or two: height and width"),
         ("img-size", [224, 160, 3], "or two: height and width"),
-        ("img-size", [224, 0], "it must be 1 or more"),
+        ("img-size", [224, 0], "it must be 8 or more"),
         ("img-size", [224, [160, 1]], "it takes a whole number"),
         ("img-size", "224y160", "or two: height and width"),
         ("epoch", 3, "near: epochs"),
@@ -103,6 +109,78 @@ def test_what_no_schedule_uses_is_refused_where_it_was_asked_for(key: str) -> No
     with pytest.raises(UsageError, match="is for sched step"):
         recipe.resolve("fine-tune", {key: 1})
     assert recipe.resolve("fine-tune", {key: 1, "sched": "step"}).stages[0].sched == "step"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"momentum": 0.5},
+            "momentum is 0.5, and opt adamw takes none.\n  optimizers that take it: sgd, rmsprop, muon",
+        ),
+        ({"momentum": 0.5, "opt": "rprop"}, "opt rprop takes none"),
+        ({"wd": 0.1, "opt": "rprop"}, "wd is 0.1, and opt rprop knows no weight decay"),
+    ],
+)
+def test_what_the_optimizer_does_not_take_is_refused_where_it_was_asked_for(given: dict[str, Any], words: str) -> None:
+    assert words in refusal(given)
+    assert recipe.override(TWO_STAGES, {"momentum": 0.5, "opt": "rmsprop"}).momentum == 0.5
+    assert recipe.override(TWO_STAGES, {"wd": 0.0, "opt": "rprop"}).opt == "rprop"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"opt": "sgd"}, True),
+        ({"opt": "sgd", "lr": 0.1}, False),
+        ({"opt": "sgd", "stages.1.lr": 0.1}, False),
+        ({"opt": "radam"}, False),
+        ({"opt": "adamw"}, False),
+        ({"epochs": 4}, False),
+    ],
+)
+def test_rates_that_were_chosen_for_another_optimizer_are_told(given: dict[str, Any], told: bool) -> None:
+    said = "lr 0.001, 0.0002 was chosen for adamw, and sgd mostly wants another: zoo lr-find suggests one"
+    resolved = recipe.resolve(TWO_STAGES, given)
+    assert resolved.notes == ((said,) if told else ())
+    assert "notes" not in recipe.to_values(resolved)
+    assert recipe.resolve(dataclasses.replace(TWO_STAGES, opt="sgd"), given | {"opt": "sgd"}).notes == ()
+
+
+def test_a_warm_up_or_a_patience_that_never_ends_is_refused() -> None:
+    with pytest.raises(UsageError, match="warmup-epochs is 5, and stage 1 has 4 epochs"):
+        recipe.resolve(TWO_STAGES, {"warmup-epochs": 5})
+    with pytest.raises(UsageError, match="warmup-epochs is 2, and the run has 1 epoch"):
+        recipe.resolve("quick", {"epochs": 1, "warmup-epochs": 2})
+    assert recipe.resolve(TWO_STAGES, {"warmup-epochs": 4}).stages[0].warmup_epochs == 4
+    with pytest.raises(UsageError, match="patience is 7, and no stage has more than 6 epochs, so it could end none"):
+        recipe.resolve(TWO_STAGES, {"patience": 7})
+    patient = recipe.resolve(TWO_STAGES, {"patience": 6})
+    assert recipe.resolve(patient, {"epochs": 2}).stages[0].patience == 6, "a recipe keeps what it has"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"stages.0.freeze": ""}, "stages.0.freeze is ''; policies: none, backbone, until:PATH"),
+        ({"stages.0.freeze": "frist:2"}, "there is no word frist:…; near: first:N"),
+        ({"stages.0.freeze": "first:0"}, "first:N takes a number of blocks, 1 or more"),
+        ({"stages.0.freeze": "first:two"}, "first:N takes a number of blocks"),
+        ({"stages.0.freeze": "until: "}, "until:PATH takes the name of a module"),
+        ({"stages.0.freeze": "none, first:2"}, "it contradicts itself"),
+        ({"stages.0.unfreeze": "none"}, "stages.0.unfreeze is 'none'; it takes nothing out"),
+        ({"stages.1.unfreeze": "last:1"}, "stages.1.unfreeze is 'last:1'; it takes nothing out, as freeze is none"),
+    ],
+)
+def test_a_policy_that_is_wrong_for_every_model_is_told_by_the_recipe(given: dict[str, Any], words: str) -> None:
+    assert words in refusal(given)
+    text = f'[[stages]]\nfreeze = "{given.get("stages.0.freeze", "none")}"\nepochs = 1\nlr = 1\nunfreeze = "none"\n'
+    assert "unfreeze is 'none'; it takes nothing out" in complaint(text)
+
+
+@pytest.mark.parametrize("policy", ["backbone", "until:layer3, norm", "first:2,from:layer4", "features.*", "a:b.*"])
+def test_a_policy_that_a_model_may_know_is_left_to_it(policy: str) -> None:
+    assert recipe.override(TWO_STAGES, {"stages.0.freeze": policy}).stages[0].freeze == policy
 
 
 def test_pieces_of_pictures_are_of_a_class_and_numbers_are_not() -> None:

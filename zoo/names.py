@@ -70,6 +70,15 @@ def near_hint(word: str, candidates: Iterable[str]) -> tuple[str, ...]:
     return (f"near: {', '.join(found)}",) if found else ()
 
 
+def one_of(word: str, choices: Sequence[str]) -> str:
+    """What is wrong with a word that is none of these, in words that follow 'KEY is WORD'.
+
+    >>> one_of("cosin", ["cosine", "constant"])
+    'it takes cosine, constant; near: cosine'
+    """
+    return "; ".join((f"it takes {', '.join(choices)}", *near_hint(word, choices)))
+
+
 def near_folders(path: Path) -> tuple[str, ...]:
     """A hint line with the folders beside a path that does not exist whose names are near, or none.
 

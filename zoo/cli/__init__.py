@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from zoo import __version__
+from zoo.cli.mistakes import as_flags, usage_text
 from zoo.errors import Stopped, ZooError
 from zoo.names import printable
 
@@ -143,14 +144,15 @@ def run(given: list[str]) -> int:
         return _told(given, str(stopped), stopped.exit_code)
     except ZooError as error:
         _trace(debug)
-        say_error(str(error))
-        return _told(given, str(error), error.exit_code)
+        text = as_flags(str(error), given)
+        say_error(text)
+        return _told(given, text, error.exit_code)
     except TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(error.format_message())
             return 0
-        say_error(_usage_text(error))
-        return _told(given, _usage_text(error), 2)
+        say_error(usage_text(error))
+        return _told(given, usage_text(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _trace(debug)
         result = 130
@@ -200,9 +202,3 @@ def say_error(text: str) -> None:
 
 def _coloured() -> bool:
     return sys.stderr.isatty() and "NO_COLOR" not in os.environ
-
-
-def _usage_text(error: TyperException) -> str:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "zoo"
-    return f"{error.format_message()}\n  {command} --help shows what it takes."

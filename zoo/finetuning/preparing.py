@@ -53,6 +53,8 @@ def prepare(
     if model is None and recipe.model is None:
         raise UsageError("there is no model to train.", "name one: zoo finetune vgg16 --data ./imgs")
     device = pick(recipe.device, recipe.amp)
+    for each in recipe.notes if keeps else ():
+        reporter.note(each)
     if keeps:
         _check_out(out)
     if name is not None:

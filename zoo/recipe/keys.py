@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from zoo.names import near
+from zoo.names import near, one_of
 from zoo.recipe.optimizers import opt_mistake
-from zoo.registry import Mode, Task
+from zoo.recipe.policies import freeze_mistake, unfreeze_mistake
+from zoo.registry import LARGEST, Mode, Task
 
 Sched = Literal["cosine", "constant", "linear", "one-cycle", "step"]
 Augment = Literal["none", "light", "standard", "randaugment", "trivial"]
@@ -40,7 +41,7 @@ class Key:
         if self.kind is list and not all(isinstance(each, str) for each in value):
             return f"it takes {_KINDS[list]}"
         if self.choices and value not in self.choices:
-            return f"it takes {', '.join(self.choices)}"
+            return one_of(str(value), self.choices)
         if self.kind in (int, float):
             return self._out_of_range(value)
         return None
@@ -49,14 +50,18 @@ class Key:
         if not abs(value) < float("inf"):
             return "it takes a finite number"
         if self.minimum is not None and value < self.minimum:
-            return f"it must be {self.minimum:g} or more"
+            return f"it must be {_limit(self.minimum)} or more"
         if self.above is not None and value <= self.above:
-            return f"it must be above {self.above:g}"
+            return f"it must be above {_limit(self.above)}"
         if self.maximum is not None and value > self.maximum:
-            return f"it must be {self.maximum:g} or less"
+            return f"it must be {_limit(self.maximum)} or less"
         if self.below is not None and value >= self.below:
-            return f"it must be below {self.below:g}"
+            return f"it must be below {_limit(self.below)}"
         return None
+
+
+def _limit(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 _KINDS = {
@@ -92,13 +97,15 @@ RECIPE_KEYS: Mapping[str, Key] = {
     "batch-size": Key(int, "pictures at a time", minimum=1),
     "accumulate": Key(int, "batches whose gradients are added up for a step", minimum=1),
     "ema": Key(float, "the decay of a moving average of the weights, 0 for none", minimum=0, below=1),
-    "label-smoothing": Key(float, "share of the target given to all classes", minimum=0, maximum=1),
+    "label-smoothing": Key(float, "share of the target given to all classes", minimum=0, below=1),
     "dropout": Key(float, "what every dropout layer of the model is set to", minimum=0, maximum=1),
     "augment": Key(str, "how training pictures are varied", choices=get_args(Augment)),
     "erasing": Key(float, "share of the training pictures from which a rectangle is taken", minimum=0, maximum=1),
     "mixup": Key(float, "alpha of mixing pairs of pictures, 0 for none; 0.2 is usual", minimum=0),
     "cutmix": Key(float, "alpha of putting a piece of one picture into another, 0 for none; 1 is usual", minimum=0),
-    "img-size": Key(int, "pixels of the input: a number, or height and width, [224, 160]", minimum=1, pair=True),
+    "img-size": Key(
+        int, "pixels of the input: a number, or height and width, [224, 160]", minimum=8, maximum=LARGEST, pair=True
+    ),
     "channels": Key(int, "channels of the pictures: 1 grey, 3 colour, 4 with transparency", minimum=1),
 }
 RUN_KEYS: Mapping[str, Key] = {
@@ -111,7 +118,7 @@ RUN_KEYS: Mapping[str, Key] = {
     "image-root": Key(str, "the folder that a table's paths are relative to, the table's own unless set"),
     "weights": Key(str, "default, the name of a set, a file, a checkpoint, or none"),
     "classes": Key(list, "the class names in order"),
-    "seed": Key(int, "the seed of everything random", minimum=0),
+    "seed": Key(int, "the seed of everything random", minimum=0, maximum=2**63 - 1),
     "workers": Key(int, "processes that read pictures", minimum=0),
     "device": Key(str, "auto, cpu, cuda, cuda:N or mps"),
     "amp": Key(str, "mixed precision", choices=get_args(Amp)),
@@ -145,6 +152,14 @@ def joint_mistakes(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def joint_stage_mistakes(values: Mapping[str, Any], prefix: str) -> list[str]:
+    """What is wrong with the keys of one stage together."""
+    if values.get("freeze") == "none" and isinstance(values.get("unfreeze"), str):
+        unfreeze = f"{prefix}unfreeze is {values['unfreeze']!r}"
+        return [f"{unfreeze}; it takes nothing out, as freeze is none; set freeze too, to backbone for instance"]
+    return []
+
+
 def unknown(key: str, keys: Mapping[str, Key]) -> str:
     """What is wrong with a key that is not in the table, in words that follow it."""
     if key in STAGE_KEYS:
@@ -169,12 +184,20 @@ def _every_mistake(text: str) -> str | None:
     return None if text == "never" or _EVERY.fullmatch(text) else "it takes a number of steps, s, min or h, or never"
 
 
+def _device_mistake(text: str) -> str | None:
+    return None if _DEVICE.fullmatch(text) else "it takes auto, cpu, cuda, cuda:N or mps"
+
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 _EVERY = re.compile(r"([1-9]\d*) ?(steps?|s|min|h)")
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _OWN_CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "keep": _keep_mistake,
     "save-every": _every_mistake,
     "opt": opt_mistake,
+    "device": _device_mistake,
+    "freeze": freeze_mistake,
+    "unfreeze": unfreeze_mistake,
 }
 
 

@@ -69,6 +69,8 @@ class Recipe:
     allow_partial: bool = False
     flags: tuple[str, ...] = field(default=(), compare=False)
     """The keys that were set beside the recipe's file."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What a person should know of the recipe as it became by them."""
 
     @property
     def epochs(self) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from zoo.names import one_of
+
 Opt = Literal[
     "adamw",
     "adam",
@@ -28,6 +30,10 @@ REFUSED: Mapping[str, str] = {
 
 WITH_MOMENTUM = ("sgd", "rmsprop", "muon")
 """Those that `momentum` is for; the others have it in their own ways, or have none."""
+WITHOUT_DECAY = ("rprop",)
+"""Those that no weight decay reaches."""
+RATES_OF_ADAMW = ("adamw", "adam", "nadam", "radam", "adamax", "muon")
+"""Those whose steps are as long as AdamW's at the same learning rate."""
 
 
 def opt_mistake(name: str) -> str | None:
@@ -43,7 +49,7 @@ def opt_mistake(name: str) -> str | None:
     folded = name.lower().replace("-", "")
     if folded in get_args(Opt):
         return f"it is written {folded}"
-    return REFUSED.get(folded, f"it takes {', '.join(get_args(Opt))}")
+    return REFUSED.get(folded) or one_of(folded, get_args(Opt))
 
 
 def state_numbers(opt: str, shape: tuple[int, ...], *, momentum: float, matrix: bool) -> int:

@@ -9,7 +9,9 @@ from typing import Any
 from zoo.errors import UsageError
 from zoo.recipe.keys import KEYS, STAGE_KEYS, mistakes_in, unknown
 from zoo.recipe.model import Recipe
+from zoo.recipe.optimizers import RATES_OF_ADAMW, WITH_MOMENTUM, WITHOUT_DECAY
 from zoo.recipe.reading import find, made_of, to_values
+from zoo.units import some
 
 
 def resolve(recipe: "str | Path | Recipe | None", given: Mapping[str, Any]) -> Recipe:
@@ -25,7 +27,9 @@ def resolve(recipe: "str | Path | Recipe | None", given: Mapping[str, Any]) -> R
     chosen = {key: value for key, value in given.items() if value is not None}
     if recipe is None:
         recipe = "linear-probe" if chosen.get("freeze") == "backbone" else "fine-tune"
-    return override(recipe if isinstance(recipe, Recipe) else find(str(recipe)), chosen)
+    resolved = override(recipe if isinstance(recipe, Recipe) else find(str(recipe)), chosen)
+    _require_room(resolved)
+    return resolved
 
 
 def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
@@ -52,15 +56,48 @@ def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     changed = made_of(values, recipe.name or "given", recipe.name)
     _require_use(changed, given)
     flags = tuple(dict.fromkeys((*recipe.flags, *given)))
-    return dataclasses.replace(changed, flags=flags)
+    return dataclasses.replace(changed, flags=flags, notes=(*recipe.notes, *_on_rates(recipe, changed, given)))
 
 
 def _require_use(recipe: Recipe, given: Mapping[str, Any]) -> None:
-    """A recipe may keep what its present schedule does not use; who asks for it means something else."""
-    for key in given:
+    """A recipe may keep what its present schedule and optimizer do not use; who asks for it means something else."""
+    for key, value in given.items():
         word = key.rpartition(".")[2]
         if word in ("gamma", "step-every") and all(stage.sched != "step" for stage in recipe.stages):
-            raise UsageError(f"{word} is for sched step, and no stage has it.", "add --sched step, or leave it out")
+            raise UsageError(f"{word} is for sched step, and no stage has it.", "set sched to step, or leave it out")
+        if word == "momentum" and recipe.opt not in WITH_MOMENTUM:
+            raise UsageError(
+                f"momentum is {value!r}, and opt {recipe.opt} takes none.",
+                f"optimizers that take it: {', '.join(WITH_MOMENTUM)}; leave it out with others",
+            )
+        if word == "wd" and value and recipe.opt in WITHOUT_DECAY:
+            raise UsageError(f"wd is {value!r}, and opt {recipe.opt} knows no weight decay.", "leave it out")
+        longest = max(stage.epochs for stage in recipe.stages)
+        if word == "patience" and value > longest:
+            raise UsageError(
+                f"patience is {value}, and no stage has more than {some(longest, 'epoch')}, so it could end none.",
+                "give less of it, or more epochs",
+            )
+
+
+def _require_room(recipe: Recipe) -> None:
+    """A warm-up that is longer than its stage would never come to the rate that it leads to."""
+    for number, stage in enumerate(recipe.stages):
+        if stage.warmup_epochs > stage.epochs:
+            which = f"stage {number + 1}" if len(recipe.stages) > 1 else "the run"
+            raise UsageError(
+                f"warmup-epochs is {stage.warmup_epochs:g}, and {which} has {some(stage.epochs, 'epoch')}.",
+                "give fewer of them, or more epochs",
+            )
+
+
+def _on_rates(before: Recipe, now: Recipe, given: Mapping[str, Any]) -> list[str]:
+    """That rates which were chosen for one optimizer are taken by another, whose steps are of another length."""
+    alike = before.opt == now.opt or {before.opt, now.opt} <= {*RATES_OF_ADAMW}
+    if alike or any(key.rpartition(".")[2] == "lr" for key in given):
+        return []
+    rates = ", ".join(dict.fromkeys(f"{stage.lr:g}" for stage in now.stages))
+    return [f"lr {rates} was chosen for {before.opt}, and {now.opt} mostly wants another: zoo lr-find suggests one"]
 
 
 def _override_one(values: dict[str, Any], key: str, value: Any) -> list[str]:

@@ -10,7 +10,7 @@ import tomli_w
 
 from zoo import catalog
 from zoo.errors import UsageError
-from zoo.recipe.keys import KEYS, STAGE_KEYS, joint_mistakes, mistakes_in
+from zoo.recipe.keys import KEYS, STAGE_KEYS, joint_mistakes, joint_stage_mistakes, mistakes_in
 from zoo.recipe.model import Recipe, Stage
 
 
@@ -58,6 +58,7 @@ def made_of(values: Mapping[str, Any], where: str, name: str) -> Recipe:
         stages = []
     for place, stage in enumerate(stages):
         mistakes += mistakes_in(stage, STAGE_KEYS, f"stages.{place}.")
+        mistakes += joint_stage_mistakes(stage, f"stages.{place}." if len(stages) > 1 else "")
         mistakes += [f"stages.{place} needs {key!r}" for key in ("freeze", "epochs", "lr") if key not in stage]
     if mistakes:
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
@@ -72,7 +73,11 @@ def to_values(recipe: Recipe) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for each in dataclasses.fields(Recipe):
         value = getattr(recipe, each.name)
-        if each.name in ("stages", "flags") or value is None or (value == "" and each.name in ("name", "summary")):
+        if (
+            each.name in ("stages", "flags", "notes")
+            or value is None
+            or (value == "" and each.name in ("name", "summary"))
+        ):
             continue
         values[_key(each.name)] = list(value) if isinstance(value, tuple) else value
     values["stages"] = [

@@ -19,6 +19,7 @@ from zoo.registry.shipped import Entry as Entry
 from zoo.registry.shipped import entry as entry
 from zoo.registry.shipped import entry_of_type as entry_of_type
 from zoo.registry.shipped import index as index
+from zoo.registry.specs import LARGEST as LARGEST
 from zoo.registry.specs import POOL_ATTRIBUTE as POOL_ATTRIBUTE
 from zoo.registry.specs import SPEC_ATTRIBUTE as SPEC_ATTRIBUTE
 from zoo.registry.specs import WRAPPERS as WRAPPERS

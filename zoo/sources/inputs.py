@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoo.checkpoint.weights import load_state
 from zoo.errors import UsageError, ZooError
-from zoo.registry import ModelSpec, Preprocessing
+from zoo.registry import LARGEST, ModelSpec, Preprocessing
 from zoo.sources import channels as first
 from zoo.sources import hf, timm, torchvision
 from zoo.sources.building import create
@@ -39,8 +39,10 @@ def size_of(given: int | Size | None) -> Size | None:
     if given is None:
         return None
     edges = given if isinstance(given, tuple | list) else (given, given)
-    if len(edges) != 2 or not all(type(edge) is int and edge >= 1 for edge in edges):
-        raise UsageError(f"img_size is {given!r}.", "it takes pixels, 1 or more: a number, or height and width")
+    if len(edges) != 2 or not all(type(edge) is int and 1 <= edge <= LARGEST for edge in edges):
+        raise UsageError(
+            f"img_size is {given!r}.", f"it takes pixels from 1 to {LARGEST:,}: a number, or height and width"
+        )
     return edges[0], edges[1]
 
 
