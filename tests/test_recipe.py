@@ -216,8 +216,15 @@ def test_epochs_are_shared_out_in_proportion(total: int, parts: tuple[int, ...],
     assert shared.epochs == total
 
 
-def test_fewer_epochs_than_stages_are_refused() -> None:
-    assert "the recipe has 2 stages of at least one epoch" in refusal({"epochs": 1})
+@pytest.mark.parametrize("name", catalog.names("recipes"))
+def test_fewer_epochs_than_stages_are_refused_with_how_many_are_needed(name: str) -> None:
+    base = recipe.find(name)
+    needed = len(base.stages)
+    assert recipe.override(base, {"epochs": needed}).epochs == needed
+    if needed > 1:
+        text = refusal({"epochs": needed - 1}, base)
+        assert f"epochs is {needed - 1}; the recipe has {needed} stages" in text
+        assert f"give {needed} or more" in text
 
 
 def test_overriding_changes_nothing_else_and_remembers_what_was_given() -> None:

@@ -116,7 +116,8 @@ def _override_one(values: dict[str, Any], key: str, value: Any) -> list[str]:
             return [f"{key} differs between the {len(stages)} stages of this recipe; set stages.0.{key} or another"]
         if key == "epochs":
             if value < len(stages):
-                return [f"epochs is {value}; the recipe has {len(stages)} stages of at least one epoch"]
+                short = f"epochs is {value}; the recipe has {len(stages)} stages of at least one epoch"
+                return [f"{short}: give {len(stages)} or more"]
             shares = _shared(value, [stage["epochs"] for stage in stages])
             for stage, share in zip(stages, shares, strict=True):
                 stage["epochs"] = share
