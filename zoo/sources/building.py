@@ -158,12 +158,12 @@ def create(source: str, name: str, given: Mapping[str, Any], *, initialise: bool
         case "timm":
             return timm.create(name, given)
         case "hf":
-            return hf.create(given["config"])
+            model = hf.create(given["config"])
         case _:
             model = _build_own(name, None).model
-            if "channels" in given:
-                widen(model, given["stem"], given["channels"])
-            return model
+    if "channels" in given:
+        widen(model, given["stem"], given["channels"])
+    return model
 
 
 def spec_of_built(source: str, built: Built) -> ModelSpec:
@@ -247,7 +247,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, type | UnionType]] = {
         "stem": str,
     },
     "timm": {"in_chans": int, "img_size": int | list},
-    "hf": {"config": dict},
+    "hf": {"config": dict, "channels": int, "stem": str},
     "own": {"channels": int, "stem": str},
 }
 

@@ -154,12 +154,18 @@ def create(values: Mapping[str, Any]) -> nn.Module:
 
 # Where a configuration says how many channels pictures have, and how large they are; wrapped ones say it inside.
 _VISION = ("vision_config", "backbone_config")
+_CHANNELS = ("num_channels", "stem_num_channels")
 
 
 def channels_of(values: Mapping[str, Any]) -> int | None:
     """The number of channels that a configuration states, itself or of its part that sees."""
     parts = [values, *(values[key] for key in _VISION if isinstance(values.get(key), Mapping))]
-    return next((int(part["num_channels"]) for part in parts if part.get("num_channels") is not None), None)
+    return next((int(part[key]) for part in parts for key in _CHANNELS if part.get(key) is not None), None)
+
+
+def states_channels(model: nn.Module) -> bool:
+    """Whether a model's configuration says how many channels its pictures have; some classes build for three."""
+    return channels_of(model.config.to_dict()) is not None  # type: ignore[operator, union-attr]
 
 
 def size_of(model: nn.Module) -> tuple[int, int]:
@@ -174,7 +180,7 @@ def input_configuration(
     """A configuration for pictures of other channels or another size; a model that takes any keeps its own size."""
     made = copy.deepcopy(dict(values))
     if channels is not None:
-        _set(model, made, "num_channels", channels)
+        _set_channels(model, made, channels)
     if size is not None and not _runs_at(model, size):
         _set(model, made, "image_size", size[0] if size[0] == size[1] else list(size))
     return made
@@ -218,8 +224,16 @@ def _set(model: nn.Module, values: dict[str, Any], key: str, value: Any) -> None
     values[where] = {**values.get(where, {}), key: value}
 
 
+def _set_channels(model: nn.Module, values: dict[str, Any], channels: int) -> None:
+    config: Any = model.config
+    _set(model, values, "stem_num_channels" if hasattr(config, "stem_num_channels") else "num_channels", channels)
+    if hasattr(config, "stem_channels"):
+        # HGNet-V2 states them a second time, as those that come into its stem.
+        values["stem_channels"] = [channels, *config.stem_channels[1:]]
+
+
 def _runs_at(model: nn.Module, size: tuple[int, int]) -> bool:
-    channels = int(_part_with(model.config, "num_channels").num_channels)
+    channels = channels_of(model.config.to_dict()) or 3  # type: ignore[operator, union-attr]
     try:
         run_once(model, torch.zeros(1, channels, *size))
     except (AssertionError, RuntimeError, ValueError, TypeError, IndexError):
@@ -250,7 +264,12 @@ def load(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
         with torch.device("meta"):
             described = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
         model, report = type(described).from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
-    return model.float(), tuple(sorted(report["missing_keys"]))
+    model = model.float()
+    for each in (*model.parameters(), *model.buffers()):
+        # transformers takes them as they lie in the file. Kernels give other bits where memory is not aligned, and a
+        # resumed run, whose memory is, would not be the same run.
+        each.data = each.data.clone()
+    return model, tuple(sorted(report["missing_keys"]))
 
 
 def translated(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -158,17 +158,23 @@ def _arguments(model: nn.Module, spec: ModelSpec, channels: int | None, size: Si
         case "timm":
             return given | timm.input_arguments(spec.name, channels, size)
         case "hf":
+            if channels is not None and not hf.states_channels(model):
+                given |= _replaced(model, spec, channels)
+                channels = None
             return given | {"config": hf.input_configuration(model, given["config"], channels, size)}
         case _:
-            if channels is None:
-                return given
-            shape = (1, len(spec.preprocessing.mean), *spec.preprocessing.size)
-            return given | {"channels": channels, "stem": first.first_layer(model, torch.zeros(shape))}
+            return given if channels is None else given | _replaced(model, spec, channels)
+
+
+def _replaced(model: nn.Module, spec: ModelSpec, channels: int) -> dict[str, Any]:
+    """What says that the first layer is replaced, where no builder makes it for other channels."""
+    shape = (1, len(spec.preprocessing.mean), *spec.preprocessing.size)
+    return {"channels": channels, "stem": first.first_layer(model, torch.zeros(shape))}
 
 
 def _channels_in(arguments: Mapping[str, Any]) -> int | None:
     found = arguments.get("channels", arguments.get("in_chans"))
-    if "config" in arguments:
+    if found is None and "config" in arguments:
         found = hf.channels_of(arguments["config"])
     return int(found) if found is not None else None
 

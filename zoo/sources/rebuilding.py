@@ -83,16 +83,14 @@ def _constructor(spec: ModelSpec, classes: int | None) -> tuple[str, ...]:
 
 
 def _first_layer(spec: ModelSpec) -> tuple[str, ...]:
-    """torchvision builds for three channels alone, so that its first layer is replaced."""
-    if spec.source != "torchvision" or "stem" not in spec.arguments:
+    """torchvision, and some classes of transformers, build for three channels alone: the first layer is changed."""
+    if "stem" not in spec.arguments:
         return ()
     path, channels = spec.arguments["stem"], spec.arguments["channels"]
-    facts = ("out_channels", "kernel_size", "stride", "padding", "dilation")
-    given = ", ".join(f"{each}=old.{each}" for each in facts)
     return (
-        f"old = model.get_submodule({path!r})",
-        f"new = nn.Conv2d({channels!r}, {given}, bias=old.bias is not None)",
-        f"model.set_submodule({path!r}, new)",
+        f"stem = model.get_submodule({path!r})",
+        f"stem.in_channels = {channels!r}",
+        f"stem.weight = nn.Parameter(stem.weight.new_zeros(stem.out_channels, {channels!r}, *stem.kernel_size))",
     )
 
 
