@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo.checkpoint.foreign import folders
 from zoo.errors import CheckpointError, UsageError
 from zoo.names import is_under
-from zoo.registry import Preprocessing, others
+from zoo.registry import HeadSpec, Preprocessing, Task, others
 from zoo.sources.channels import run_once
 from zoo.sources.hub import NoSuchFile, from_hub, snapshot
 
@@ -291,11 +291,12 @@ def translated(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Te
 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Keep transformers' log quiet, and turn its many errors into one that says what failed."""
+    """Keep transformers' log and bars quiet, and turn its many errors into one that says what failed."""
     import transformers
 
-    level = transformers.utils.logging.get_verbosity()
+    level, bars = transformers.utils.logging.get_verbosity(), transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     try:
         yield
     # What makes no sense fails within transformers in as many ways as it can be wrong.
@@ -306,6 +307,8 @@ def _explained(what: str) -> Iterator[None]:
         ) from error
     finally:
         transformers.utils.logging.set_verbosity(level)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def head_path(model: nn.Module) -> str | tuple[str, ...] | None:
@@ -352,11 +355,34 @@ def class_names(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(name) for name in names) if told and None not in names else ()
 
 
-def set_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
-    """Tell the model's own configuration of its new classes, so that it saves and loads as one of them."""
-    model.config.id2label = dict(enumerate(classes))  # type: ignore[union-attr]
-    model.config.label2id = {name: place for place, name in enumerate(classes)}  # type: ignore[union-attr]
-    model.num_labels = len(classes)  # type: ignore[assignment]
+def classes_in_configuration(head: HeadSpec) -> dict[str, Any]:
+    """What a configuration says of a head's outputs, so that the library itself computes the loss of the task.
+
+    >>> classes_in_configuration(HeadSpec("linear", "replace", "fc", ("ant", "bee"), None, task="binary"))
+    {'id2label': {0: 'bee'}, 'label2id': {'bee': 0}, 'problem_type': 'multi_label_classification'}
+    """
+    names = head.output_names
+    return {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: place for place, name in enumerate(names)},
+        "problem_type": _PROBLEMS[head.task],
+    }
+
+
+# transformers has no word for one output of two classes; a single label of any number is the same loss.
+_PROBLEMS: Mapping[Task, str] = {
+    "single-label": "single_label_classification",
+    "binary": "multi_label_classification",
+    "multi-label": "multi_label_classification",
+    "regression": "regression",
+}
+
+
+def set_classes(model: nn.Module, head: HeadSpec) -> None:
+    """Tell the model's own configuration of its new classes and task, so that it saves and loads with them."""
+    for key, value in classes_in_configuration(head).items():
+        setattr(model.config, key, value)
+    model.num_labels = head.outputs  # type: ignore[assignment]
 
 
 def preprocessing(name: str, values: Mapping[str, Any], *, offline: bool) -> Preprocessing:

@@ -250,7 +250,7 @@ def _rebuilt(spec: ModelSpec) -> nn.Module:
                 new = nn.Sequential(surgery.get_module(model, at), new)
             surgery.replace_module(model, at, new)
         if spec.source == "hf":
-            hf.set_classes(model, spec.head.output_names)
+            hf.set_classes(model, spec.head)
     set_spec(model, spec)
     return model.eval()
 
@@ -400,7 +400,7 @@ def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], 
         task=task,
     )
     if spec.source == "hf":
-        hf.set_classes(model, made.output_names)
+        hf.set_classes(model, made)
     set_spec(model, dataclasses.replace(spec, head=made, fresh=fresh))
 
 

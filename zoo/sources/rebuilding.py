@@ -1,7 +1,9 @@
 """The few lines of Python that build a model without zoo, written into its checkpoint for people to read."""
 
-from zoo.head import building as head
-from zoo.registry import ModelSpec, entry
+from zoo.head import building as heads
+from zoo.names import printable
+from zoo.registry import HeadSpec, ModelSpec, entry
+from zoo.sources import hf
 
 
 def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
@@ -11,18 +13,18 @@ def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
     """
     if spec is None or spec.source == "own" or (spec.head is not None and spec.head.layers is None):
         return ()
-    classes = None
+    head: HeadSpec | None = None
     surgery: list[str] = []
     if spec.head is not None:
         # The library's own constructor makes the linear head, and a place for another where it has none.
         if spec.head.mode == "replace" and (spec.head.preset == "linear" or _lacks_classifier(spec)):
-            classes = spec.head.outputs
+            head = spec.head
         if spec.head.preset != "linear" or spec.head.mode != "replace":
-            surgery = _surgery(spec)
+            surgery = [*_surgery(spec), *_outputs(spec)]
     return (
         "from torch import nn",
         "from safetensors.torch import load_file",
-        *_constructor(spec, classes),
+        *_constructor(spec, head),
         *_first_layer(spec),
         *surgery,
         *_loading(spec),
@@ -31,12 +33,27 @@ def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
     )
 
 
+def _outputs(spec: ModelSpec) -> list[str]:
+    """What a model of transformers knows of its outputs, for its own loss and its names."""
+    if spec.source != "hf" or spec.head is None:
+        return []
+    stated = hf.classes_in_configuration(spec.head).items()
+    return [*(f"model.config.{key} = {value!r}" for key, value in stated), f"model.num_labels = {spec.head.outputs}"]
+
+
 def _meaning(spec: ModelSpec) -> tuple[str, ...]:
-    """How outputs become the numbers of a regression."""
-    if spec.head is None or not spec.head.mean:
+    """How outputs become probabilities of their own, or the numbers of a regression."""
+    if spec.head is None or spec.head.task == "single-label":
         return ()
+    # A name of the user's own is no line of Python, whatever it has in it.
+    names = ", ".join(map(printable, spec.head.output_names))
+    outputs = "model(pictures).logits" if spec.source == "hf" else "model(pictures)"
+    if spec.head.task != "regression":
+        word = "probability" if spec.head.outputs == 1 else "probabilities"
+        return (f"# {word} of {names} = {outputs}.sigmoid()",)
     std, mean = list(spec.head.std), list(spec.head.mean)
-    return (f"# {', '.join(spec.head.classes)} = model(pictures) * torch.tensor({std!r}) + torch.tensor({mean!r})",)
+    scale = f" * torch.tensor({std!r}) + torch.tensor({mean!r})" if mean else ""
+    return (f"# {names} = {outputs}{scale}",)
 
 
 def _lacks_classifier(spec: ModelSpec) -> bool:
@@ -55,15 +72,14 @@ def _loading(spec: ModelSpec) -> tuple[str, ...]:
     )
 
 
-def _constructor(spec: ModelSpec, classes: int | None) -> tuple[str, ...]:
+def _constructor(spec: ModelSpec, head: HeadSpec | None) -> tuple[str, ...]:
     given = dict(spec.arguments)
     if spec.source == "hf":
         values = dict(given["config"])
         kind = values.pop("model_type")
-        if classes is not None:
-            values.pop("id2label", None)
-            values.pop("label2id", None)
-            values["num_labels"] = classes
+        if head is not None:
+            values.pop("num_labels", None)
+            values |= hf.classes_in_configuration(head)
         return (
             "from transformers import AutoConfig, AutoModelForImageClassification",
             f"config = AutoConfig.for_model({kind!r}, **{values!r})",
@@ -72,8 +88,8 @@ def _constructor(spec: ModelSpec, classes: int | None) -> tuple[str, ...]:
     if spec.source == "torchvision":
         given.pop("channels", None)
         given.pop("stem", None)
-    if classes is not None:
-        given["num_classes"] = classes
+    if head is not None:
+        given["num_classes"] = head.outputs
     if spec.source == "torchvision" and "aux_logits" in given:
         given["init_weights"] = False
     keywords = "".join(f", {key}={value!r}" for key, value in given.items())
@@ -98,13 +114,13 @@ def _surgery(spec: ModelSpec) -> list[str]:
     assert spec.head is not None
     assert spec.head.layers is not None
     pool = [spec.head.pool] if spec.head.pool is not None else []
-    lines = head.definitions_of([*pool, *spec.head.layers])
+    lines = heads.definitions_of([*pool, *spec.head.layers])
     if pool and spec.head.pool_path:
         parent, _, name = spec.head.pool_path.rpartition(".")
         # A place may be empty, which set_submodule refuses.
-        lines.append(f"setattr(model.get_submodule({parent!r}), {name!r}, {head.source_of(pool)})")
+        lines.append(f"setattr(model.get_submodule({parent!r}), {name!r}, {heads.source_of(pool)})")
     for at, layers in zip(spec.head_paths, (spec.head.layers, *spec.head.more_layers), strict=True):
-        new = head.source_of(layers)
+        new = heads.source_of(layers)
         if spec.head.mode == "append":
             new = f"nn.Sequential(model.get_submodule({at!r}), {new})"
         lines.append(f"model.set_submodule({at!r}, {new})")
