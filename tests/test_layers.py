@@ -17,12 +17,12 @@ LAYERS = {
     1: {"catalog", "files", "names", "recipe", "registry", "seeding", "units"},
     2: {"checkpoint", "data", "freezing", "head", "layers", "summarizing", "surgery", "tracking", "training"},
     3: {"sources"},
-    4: {"demo", "evaluating", "exporting", "finetuning", "predicting"},
+    4: {"demo", "evaluating", "exporting", "finetuning", "foreseeing", "predicting"},
     5: {"cli"},
 }
 # Some layers have floors: words and files under the tables of facts, layers under the heads that are made of them,
-# single jobs under the job made of jobs.
-UPPER_FLOORS = {"catalog": 1, "registry": 1, "recipe": 2, "head": 1, "demo": 1}
+# what is known without torch under the jobs, single jobs under the job made of jobs.
+UPPER_FLOORS = {"catalog": 1, "registry": 1, "recipe": 2, "head": 1, "finetuning": 1, "demo": 2}
 LAYER_OF = {part: layer for layer, parts in LAYERS.items() for part in parts}
 MODEL_LIBRARIES = {"torchvision.models", "timm", "transformers", "huggingface_hub"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import write_pictures
 from zoo.cli import COMMANDS
 
 HEAVY = {"torch", "torchvision", "timm", "transformers", "numpy", "safetensors", "PIL", "huggingface_hub"}
@@ -86,10 +87,52 @@ def test_the_list_of_commands_is_told_without_importing_one(tmp_path: Path) -> N
     assert not loaded & {*COMMANDS, "listing"}
 
 
-def test_a_mistyped_model_is_told_before_torch_is_imported(tmp_path: Path) -> None:
-    script = "import sys, zoo.cli; code = zoo.cli.run(['finetune', 'resnet81', '--data', '.']); sys.exit(code != 2)"
-    imported, _ = imported_by("-c", script, cwd=tmp_path)
-    assert not imported & HEAVY
+TORCH = {"torch", "torchvision", "timm", "transformers", "numpy", "safetensors"}
+"""What takes seconds; pictures and tables may be looked at before."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with pictures, a table without labels, a head of seven scores and a recipe with a mistake."""
+    write_pictures(tmp_path / "imgs", {"ant": 3, "bee": 3})
+    (tmp_path / "t.csv").write_text("image,lable\nimgs/ant/0.png,ant\n")
+    linear = 'layer = "Linear"\nin_features = "features"\n'
+    (tmp_path / "seven.toml").write_text(f"[[layers]]\n{linear}out_features = 7\n")
+    (tmp_path / "mine.toml").write_text('bacth-size = 3\n[[stages]]\nfreeze = "none"\nepochs = 1\nlr = 1\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ("finetune resnet81 --data imgs", 2, "no model is called 'resnet81'"),
+        ("finetune resnet18 --data imgs --freeze frist:2", 2, "near: first:N"),
+        ("finetune resnet18 --data imgs --freeze backbone --unfreeze none", 2, "it takes nothing out"),
+        ("finetune resnet18 --data imgs --channels 2", 2, "cannot be read with 2 channels"),
+        ("finetune resnet18 --data imgs --channels 4 --augment trivial", 2, "augment trivial cannot vary"),
+        ("finetune resnet18 --data t.csv", 3, "no column 'label'"),
+        ("finetune resnet18 --data img", 3, "near: imgs"),
+        ("finetune resnet18 --data imgs --classes ant,cow", 2, "--classes names cow"),
+        ("finetune resnet18 --data imgs --head lienar", 2, "near: linear"),
+        ("finetune resnet18 --data imgs --head seven.toml", 2, "7 scores come out of it, and 2 are wanted"),
+        ("finetune resnet18 --data imgs --head seven.toml --mode append", 2, "7 scores come out of it, and 2"),
+        ("finetune squeezenet1_1 --data imgs --head norm-linear", 2, "takes a vector, and torchvision:squeezenet1_1"),
+        ("finetune resnet18 --data imgs --recipe mine.toml", 2, "bacth-size is unknown; near: batch-size"),
+        ("finetune resnet18 --data imgs --resume --allow lrr", 2, "near: lr"),
+        ("finetune resnet18 --data imgs --out t.csv", 5, "t.csv is a file"),
+        ("finetune resnet18 --data imgs --name a/b", 2, "--name 'a/b' is no name of a folder"),
+        ("resume runs/one --allow model", 2, "with another one it is another run"),
+        ("lr-find resnet18 --data imgs --freeze first:0", 2, "first:N takes a number of blocks"),
+        ("lr-find resnet18 --data imgs --steps 3", 2, "--steps is 3; it must be 20 or more"),
+    ],
+)
+def test_a_mistake_that_needs_no_model_is_told_before_torch_is_imported(
+    place: Path, arguments: str, code: int, words: str
+) -> None:
+    script = f"import sys, zoo.cli; sys.exit(zoo.cli.run({arguments.split()!r}) != {code})"
+    imported, told = imported_by("-c", f"import sys; sys.stderr = sys.stdout; {script}", cwd=place)
+    assert words in told
+    assert not imported & TORCH
 
 
 def test_importing_zoo_imports_no_library_before_a_name_is_used(tmp_path: Path) -> None:

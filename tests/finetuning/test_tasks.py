@@ -73,7 +73,7 @@ def test_another_task_is_another_run(train: Train, zoo_command: Command) -> None
     told = zoo_command("resume", run.folder, "--epochs", 3)
     assert told.code == 4
     assert "task  single-label → binary" in told.err
-    assert "--allow task cannot be meant" in zoo_command("resume", run.folder, "--allow", "task").err
+    assert "--allow 'task' cannot be meant" in zoo_command("resume", run.folder, "--allow", "task").err
 
 
 def test_a_checkpoint_of_before_there_were_tasks_is_single_label(train: Train, pictures: Path) -> None:

@@ -1,7 +1,7 @@
 """`zoo finetune`: the main job."""
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -11,6 +11,9 @@ from zoo.cli.options import key_values, pixels, split
 from zoo.errors import UsageError
 from zoo.recipe import Amp, Augment, Opt, Save, Sched
 from zoo.registry import Mode, Task
+
+if TYPE_CHECKING:
+    from zoo.data.datasets import Dataset
 
 app = typer.Typer(add_completion=False)
 
@@ -285,13 +288,15 @@ def finetune(
         "save-every": save_every,
         **key_values(settings or []),
     }
-    # A mistyped name or key is told before torch is imported, which takes seconds.
-    _check_early(recipe, given)
     contrary = "--overwrite" if overwrite else "--dry-run" if dry_run else None
     if resume and contrary:
         raise UsageError(f"--resume and {contrary} contradict each other.", "give one of them")
     if allow and not resume:
         raise UsageError("--allow is for --resume: a new run may be as it likes.", "leave it out")
+    # What is wrong is told before torch is imported, which takes seconds.
+    resolved = recipes.resolve(recipe, given)
+    recipes.require_allowable(split(allow))
+    dataset = None if resume else _foreseen(resolved, out, name, overwrite)
 
     from zoo import finetuning
     from zoo.cli.output import print_json
@@ -302,14 +307,14 @@ def finetune(
     begun = None
     if resume:
         begun = finetuning.resume_if_begun(
-            recipe, given, out=out, name=name, allow=split(allow), offline=offline, reporter=printer
+            resolved, {}, out=out, name=name, allow=split(allow), offline=offline, reporter=printer
         )
     if begun is not None:
         if as_json:
             print_json(begun.to_values())
         return
     plan = finetuning.plan_for(
-        recipe, given, out=out, name=name, overwrite=overwrite, offline=offline, reporter=printer
+        resolved, {}, out=out, name=name, overwrite=overwrite, offline=offline, dataset=dataset, reporter=printer
     )
     if dry_run:
         printer.planned(plan)
@@ -324,11 +329,8 @@ def finetune(
         print_json(run.to_values())
 
 
-def _check_early(recipe: str | None, given: dict[str, Any]) -> None:
-    from zoo import registry
-    from zoo.head import presets
+def _foreseen(recipe: recipes.Recipe, out: Path, name: str | None, overwrite: bool) -> "Dataset":
+    from zoo.foreseeing import check_place, foresee
 
-    resolved = recipes.resolve(recipe, given)
-    presets.find(resolved.head)
-    if resolved.model is not None:
-        registry.find(resolved.model)
+    check_place(out, name, overwrite=overwrite)
+    return foresee(recipe)

@@ -107,25 +107,29 @@ def lr_find(
         **key_values(settings or []),
     }
     resolved = recipes.resolve(recipe, given)
-    # A mistyped name is told before torch is imported, which takes seconds.
-    from zoo.head import presets
+    # What is wrong is told before torch is imported, which takes seconds.
+    from zoo.foreseeing import check_search, foresee
+    from zoo.tracking.plots import plot_rates, require_plots
 
-    presets.find(resolved.head)
-    if resolved.model is not None:
-        from zoo import registry
-
-        registry.find(resolved.model)
+    check_search(resolved, lowest=lowest, highest=highest, steps=steps, stage=stage)
+    if plot is not None:
+        require_plots(plot)
+    dataset = foresee(resolved)
 
     from zoo.cli.output import print_json
     from zoo.cli.reporter import Printer
     from zoo.finetuning.rates import search
-    from zoo.tracking.plots import plot_rates, require_plots
 
-    if plot is not None:
-        require_plots(plot)
     printer = Printer(quiet=quiet, aside=as_json)
     found = search(
-        resolved, lowest=lowest, highest=highest, steps=steps, stage=stage, offline=offline, reporter=printer
+        resolved,
+        lowest=lowest,
+        highest=highest,
+        steps=steps,
+        stage=stage,
+        offline=offline,
+        dataset=dataset,
+        reporter=printer,
     )
     if plot is not None:
         plot_rates(

@@ -46,6 +46,11 @@ def resume(
     debug: Debug = False,
 ) -> None:
     """Go on with a run where its newest checkpoint stands, as if it had never stopped."""
+    from zoo import recipe as recipes
+
+    # What is wrong is told before torch is imported, which takes seconds.
+    recipes.require_allowable(split(allow))
+
     from zoo import finetuning
     from zoo.cli.output import print_json
     from zoo.cli.reporter import Printer

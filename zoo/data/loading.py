@@ -17,7 +17,6 @@ from torchvision.transforms.v2 import functional
 
 from zoo.data.datasets import Picture
 from zoo.data.pictures import read_picture, require_mode
-from zoo.errors import UsageError
 from zoo.registry import Preprocessing
 from zoo.seeding import derive
 
@@ -56,15 +55,6 @@ def training_transform(preprocessing: Preprocessing, augment: str, erasing: floa
         antialias=True,
     )
     return v2.Compose([crop, v2.RandomHorizontalFlip(), *varied[augment], *_to_tensor(preprocessing), *erase])
-
-
-def require_varied(channels: int, augment: str) -> None:
-    """Raise UsageError for pictures that the operations of `augment` cannot vary: Pillow has them without alpha."""
-    if channels == 4 and augment in ("randaugment", "trivial"):
-        raise UsageError(
-            f"augment {augment} cannot vary pictures with transparency.",
-            "with 4 channels take --augment none, light or standard",
-        )
 
 
 _BILINEAR = InterpolationMode.BILINEAR

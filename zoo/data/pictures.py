@@ -49,6 +49,15 @@ def require_mode(channels: int) -> Mode:
     return MODES[channels]
 
 
+def require_varied(channels: int, augment: str) -> None:
+    """Raise UsageError for pictures that the operations of `augment` cannot vary: Pillow has them without alpha."""
+    if channels == 4 and augment in ("randaugment", "trivial"):
+        raise UsageError(
+            f"augment {augment} cannot vary pictures with transparency.",
+            "with 4 channels take --augment none, light or standard",
+        )
+
+
 def read_picture(path: Path | IO[bytes], mode: Mode = "RGB") -> Image.Image:
     """A picture in one mode, the right way up, transparency on white unless it is kept, 16 bits scaled to 8.
 

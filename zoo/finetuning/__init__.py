@@ -13,10 +13,11 @@ from typing import Any
 from torch import nn
 
 from zoo import recipe as recipes
+from zoo.data.datasets import Dataset
 from zoo.errors import UsageError
 from zoo.finetuning.finding import find_run, like
 from zoo.finetuning.finishing import run_to_its_end
-from zoo.finetuning.folder import check_name, cleared, opened, replaced
+from zoo.finetuning.folder import cleared, opened, replaced
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.plan import Run as Run
@@ -27,6 +28,7 @@ from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.resuming import go_on
 from zoo.finetuning.resuming import resume as resume
 from zoo.finetuning.running import Runner
+from zoo.foreseeing import check_name
 from zoo.recipe import Recipe
 from zoo.tracking import logs
 from zoo.training.loop import random_state_kept
@@ -174,9 +176,13 @@ def plan_for(
     name: str | None = None,
     overwrite: bool = False,
     offline: bool = False,
+    dataset: Dataset | None = None,
     reporter: Reporter,
 ) -> Plan:
-    """What a run would do, with everything looked at and nothing written; `given` maps a recipe's keys."""
+    """What a run would do, with everything looked at and nothing written; `given` maps a recipe's keys.
+
+    `dataset` is what `zoo.foreseeing` found for these, if it was asked.
+    """
     with random_state_kept():
         return prepare(
             recipes.resolve(recipe, given),
@@ -186,6 +192,7 @@ def plan_for(
             overwrite=overwrite,
             offline=offline,
             reporter=reporter,
+            dataset=dataset,
         )
 
 

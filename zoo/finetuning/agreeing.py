@@ -10,8 +10,7 @@ from pathlib import Path
 from zoo import files
 from zoo.checkpoint import reading
 from zoo.errors import CheckpointError
-from zoo.finetuning.comparing import FREE
-from zoo.recipe import Recipe, to_values
+from zoo.recipe import FREE, Recipe, to_values
 
 AGREED = "agreed.json"
 

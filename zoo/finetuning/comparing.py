@@ -4,20 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.errors import CheckpointError, UsageError
-from zoo.recipe import RECIPE_KEYS, STAGE_KEYS, Recipe, from_values, to_values
+from zoo.errors import CheckpointError
+from zoo.recipe import FIXED, FREE, STAGE_KEYS, Recipe, from_values, to_values
 
-FREE = frozenset(
-    {"name", "summary", "data", "image-column", "label-column", "label-separator", "image-root"}
-    | {"workers", "device", "amp", "save", "keep", "save-every", "allow-partial"}
-)
-"""Settings that leave the numbers alone; of the device and its precision the machine's own comparison tells, and what
-a table says by other columns is compared picture by picture."""
-FIXED = frozenset({"model", "task", "weights", "head", "mode", "classes", "channels", "stages"})
-"""What a checkpoint is made of: with another one it is another run."""
 POLICY = frozenset({"freeze", "unfreeze"})
 OPTIMIZER = POLICY | {"opt", "lr", "backbone-lr", "layer-decay", "wd", "momentum", "nesterov"}
-ALLOWABLE = tuple(key for key in (*RECIPE_KEYS, *STAGE_KEYS, "seed", "data") if key not in FREE - {"data"} | FIXED)
 
 
 @dataclass(frozen=True)
@@ -62,14 +53,6 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def check_words(allow: Sequence[str]) -> None:
-    """Raise UsageError for a word that is no key which may be allowed to change."""
-    wrong = [word for word in allow if word not in ALLOWABLE]
-    if wrong:
-        more = "; with another one it is another run" if wrong[0] in FIXED else ""
-        raise UsageError(f"--allow {wrong[0]} cannot be meant{more}.", f"keys: {', '.join(ALLOWABLE)}")
 
 
 def refuse(called: str, changes: Sequence[Change], allow: Sequence[str], details: Sequence[str]) -> None:

@@ -12,9 +12,10 @@ from zoo.data.tables import is_table
 from zoo.errors import StorageError, UsageError
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
+from zoo.foreseeing import DATA as DATA
+from zoo.foreseeing import RECIPE as RECIPE
+from zoo.foreseeing import ended_early
 from zoo.recipe import to_toml
-
-RECIPE, DATA = "run.toml", "data.json"
 
 
 @contextlib.contextmanager
@@ -82,18 +83,6 @@ def next_free(folder: Path) -> Path:
     return candidate
 
 
-def ended_early(folder: Path) -> bool:
-    """Whether a folder holds nothing but what a run writes before its first checkpoint, its recipe maybe not yet.
-
-    A run that was killed at once leaves an empty one.
-    """
-    if not folder.is_dir():
-        return False
-    written = {RECIPE, DATA, "log.jsonl", "metrics.csv", ".lock", ".lock.json"}
-    found = {each.name for each in folder.iterdir() if not (each.name.startswith(".") and each.suffix == ".tmp")}
-    return found <= written and (not found or bool(found & {RECIPE, ".lock"}))
-
-
 def cleared(folder: Path) -> bool:
     """Take away a run that ended before it had a checkpoint, so that it can begin again; whether it was one.
 
@@ -104,12 +93,6 @@ def cleared(folder: Path) -> bool:
     with files.locked(folder):
         files.remove_folder(folder)
     return True
-
-
-def check_name(name: str) -> None:
-    """Raise UsageError for a name that is none of a single folder."""
-    if Path(name).name != name or name in ("", ".."):
-        raise UsageError(f"--name {name!r} is no name of a folder.", "--out says where the run's folder is made")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,15 @@ from torch import Tensor, nn
 from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
 from zoo.data.datasets import Dataset, require_apart, to_json
-from zoo.data.finding import find_dataset
 from zoo.data.listing import Facts
-from zoo.data.loading import require_varied
-from zoo.data.pictures import require_mode, require_readable
-from zoo.data.tables import Columns
+from zoo.data.pictures import require_mode, require_readable, require_varied
 from zoo.errors import DataError, StorageError, UsageError
-from zoo.finetuning.folder import check_name, default_name, ended_early, next_free
+from zoo.finetuning.folder import default_name, next_free
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.stages import apply_stage, check_policies, groups_for, head_paths
 from zoo.finetuning.table import Row, rows_of
+from zoo.foreseeing import check_free, check_place, foresee
 from zoo.freezing.order import RunningOrder
 from zoo.recipe import Recipe, most_kept
 from zoo.registry import ModelSpec, set_spec, spec_of, unwrapped
@@ -43,28 +40,19 @@ def prepare(
     offline: bool,
     reporter: Reporter,
     keeps: bool = True,
+    dataset: Dataset | None = None,
 ) -> Plan:
     """Look at everything that can go wrong, in the order of its cost, and say what will happen.
 
-    Unless it `keeps` anything, no place for it is looked for.
+    Unless it `keeps` anything, no place for it is looked for. `dataset` is what `foresee` found, if it was asked.
     """
-    if recipe.data is None:
-        raise UsageError("there is no data to train on.", "give the folder of pictures, or a table, with --data")
-    if model is None and recipe.model is None:
-        raise UsageError("there is no model to train.", "name one: zoo finetune vgg16 --data ./imgs")
+    if keeps:
+        check_place(out, name, overwrite=overwrite)
+    recipe = _with_task(recipe, model)
+    dataset = dataset or foresee(recipe, given=model is not None)
     device = pick(recipe.device, recipe.amp)
     for each in recipe.notes if keeps else ():
         reporter.note(each)
-    if keeps:
-        _check_out(out)
-    if name is not None:
-        check_name(name)
-        _check_free(out / name, overwrite)
-    place, recipe = Path(recipe.data).expanduser(), _with_task(recipe, model)
-    _check_smoothing(recipe)
-    dataset = find_dataset(
-        place, classes=_classes_of(recipe), seed=recipe.seed, task=recipe.task, columns=columns_of(recipe)
-    )
     built = with_head(recipe, dataset, model, offline=offline)
     channels = len(spec_of(built).preprocessing.mean)
     require_mode(channels)
@@ -108,7 +96,7 @@ def _place(
         if folder != taken:
             reporter.note(f"{taken} exists, so this run is {folder.name}; --overwrite replaces it")
     elif folder.exists():
-        _check_free(folder, overwrite)
+        check_free(folder, overwrite)
     return folder
 
 
@@ -174,22 +162,6 @@ def _set_dropout(model: nn.Module, share: float) -> None:
             module.p = share
 
 
-def columns_of(recipe: Recipe) -> Columns:
-    """Where the recipe's table has what."""
-    return Columns(
-        image=recipe.image_column,
-        label=recipe.label_column or (),
-        separator=recipe.label_separator,
-        root=Path(recipe.image_root) if recipe.image_root else None,
-    )
-
-
-def _check_smoothing(recipe: Recipe) -> None:
-    """A preset may smooth labels; who asks for it where there are none means something else."""
-    if recipe.task == "regression" and recipe.label_smoothing and "label-smoothing" in recipe.flags:
-        raise UsageError("label-smoothing is for labels, and a regression learns numbers.", "leave it out")
-
-
 def _with_task(recipe: Recipe, model: nn.Module | None) -> Recipe:
     """The recipe with the task of a model that is given, which its head was made for."""
     head = spec_of(model).head if model is not None else None
@@ -201,14 +173,6 @@ def _with_task(recipe: Recipe, model: nn.Module | None) -> Recipe:
             f"zoo.swap_head(model, classes=[…], task={recipe.task!r}) gives it another",
         )
     return dataclasses.replace(recipe, task=head.task)
-
-
-def _classes_of(recipe: Recipe) -> Sequence[str] | int | None:
-    """`--classes 5` says how many there must be, `--classes ant,bee` which; a recipe's file holds names alone."""
-    flagged = "classes" in recipe.flags
-    if flagged and recipe.classes is not None and len(recipe.classes) == 1 and recipe.classes[0].isdecimal():
-        return int(recipe.classes[0])
-    return recipe.classes
 
 
 def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offline: bool) -> nn.Module:
@@ -308,24 +272,6 @@ def _weights_text(recipe: Recipe, spec: ModelSpec) -> str:
     # A file that happens to be called like a set was not meant by `default`.
     named = recipe.weights == "default" and spec.source not in ("hf", "own") and spec.weights is not None
     return str(spec.weights) if named else weights_text(spec)
-
-
-def _check_out(out: Path) -> None:
-    for place in (out, *out.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise StorageError(f"{place} is a file, so no run can be kept in it.", "give a folder with --out")
-            return
-
-
-def _check_free(folder: Path, overwrite: bool) -> None:
-    if not folder.exists():
-        return
-    if not overwrite:
-        going_on = f"zoo resume {folder} goes on with it; " if (folder / "run.toml").is_file() else ""
-        raise UsageError(f"{folder} exists already.", f"{going_on}--overwrite replaces it, another --name keeps it")
-    if not (folder / "run.toml").is_file() and not ended_early(folder):
-        raise StorageError(f"{folder} was not made by zoo, so --overwrite does not touch it.", "give another --name")
 
 
 def check_space(folder: Path, size: int, count: int) -> None:

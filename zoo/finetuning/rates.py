@@ -7,7 +7,6 @@ point, where the noise of a loss that diverges falls faster than any learning.
 
 import copy
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,14 @@ from typing import Any
 from torch import nn
 
 from zoo import recipe as recipes
-from zoo.errors import NumericsError, UsageError
+from zoo.data.datasets import Dataset
+from zoo.errors import NumericsError
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.preparing import prepare
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import trainer_of
 from zoo.finetuning.stages import apply_stage
+from zoo.foreseeing import FEWEST, check_search
 from zoo.recipe import Recipe
 from zoo.training import loop
 
@@ -29,8 +30,6 @@ SMOOTHING = 0.98
 """How much of the smoothed loss stays from one step to the next."""
 DIVERGED = 4.0
 """At so many times its lowest value the loss has diverged, and the test ends."""
-FEWEST = 20
-"""Steps below which the course of the loss says nothing."""
 
 
 @dataclass(frozen=True)
@@ -126,20 +125,24 @@ def search(
     steps: int,
     stage: int,
     offline: bool,
+    dataset: Dataset | None = None,
     reporter: Reporter,
 ) -> RateSearch:
-    """The range test of a resolved recipe; see `lr_find`."""
-    if not 0 < lowest < highest < math.inf:
-        raise UsageError(f"rates from {lowest:g} to {highest:g} cannot be tried.", "give 0 < lowest < highest")
-    if steps < FEWEST:
-        raise UsageError(f"steps is {steps}; it must be {FEWEST} or more.", "100 are usual")
-    if not 1 <= stage <= len(recipe.stages):
-        raise UsageError(f"stage is {stage}; the recipe has {len(recipe.stages)}.")
+    """The range test of a resolved recipe; see `lr_find`. `dataset` is what `zoo.foreseeing` found for it."""
+    check_search(recipe, lowest=lowest, highest=highest, steps=steps, stage=stage)
     # A model that somebody else holds is not to learn anything here.
     own = copy.deepcopy(model) if model is not None else None
     with loop.random_state_kept():
         plan = prepare(
-            recipe, model=own, out=Path(), name=None, overwrite=False, offline=offline, reporter=reporter, keeps=False
+            recipe,
+            model=own,
+            out=Path(),
+            name=None,
+            overwrite=False,
+            offline=offline,
+            reporter=reporter,
+            keeps=False,
+            dataset=dataset,
         )
         rates = [lowest * (highest / lowest) ** (step / (steps - 1)) for step in range(steps)]
         raw, diverged = _tried(plan, stage - 1, rates, reporter)

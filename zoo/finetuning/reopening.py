@@ -26,11 +26,11 @@ from zoo.finetuning.preparing import (
     check_pictures,
     check_space,
     checkpoint_size,
-    columns_of,
     observed,
     tables_of,
 )
 from zoo.finetuning.reporting import Reporter
+from zoo.foreseeing import columns_of
 from zoo.names import listed
 from zoo.recipe import Recipe, Stage, most_kept
 from zoo.registry import set_spec, spec_of

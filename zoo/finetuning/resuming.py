@@ -92,7 +92,7 @@ def go_on(
     reporter: Reporter,
 ) -> Run:
     """Go on with the run of a folder by a recipe, which may differ from the run's own where that is allowed."""
-    comparing.check_words(allow)
+    recipes.require_allowable(allow)
     with files.locked(folder, reporter.note):
         files.sweep(folder)
         newest = _newest_good(folder, reporter)

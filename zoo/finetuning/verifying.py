@@ -19,9 +19,10 @@ from zoo.finetuning.folder import DATA, RECIPE
 from zoo.finetuning.journal import NUMERICS, Journal
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.position import Position, Told, machine_of, position_of, told
-from zoo.finetuning.preparing import adjust, columns_of, with_head
+from zoo.finetuning.preparing import adjust, with_head
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Runner
+from zoo.foreseeing import columns_of
 from zoo.names import listed
 from zoo.sources.checkpoints import load_checkpoint
 from zoo.sources.loading import state_of

@@ -121,6 +121,25 @@ def refuse(preset: Preset, reason: str, kind: Kind, pooled: Kind | None = None, 
     return UsageError(f"the head {preset.name!r} {reason}", f"heads that fit: {', '.join(names)}")
 
 
+def require_takes(preset: Preset, kind: Kind, model: str) -> None:
+    """Raise UsageError for a head without a pool that does not take what a model gives it."""
+    if kind not in preset.takes:
+        raise refuse(preset, f"takes a {' or '.join(preset.takes)}, and {model} gives it a {kind}.", kind)
+
+
+def require_scores(preset: Preset, classes: int) -> None:
+    """Raise UsageError for a head that gives another number of scores, as far as its file alone tells."""
+    _, width = mistakes_between(preset.layers, "features", {"classes": classes})
+    if isinstance(width, int) and width != classes:
+        raise UsageError(
+            f"the head {preset.name!r} does not fit {classes} scores:", _other_scores(preset, width, classes)
+        )
+
+
+def _other_scores(preset: Preset, width: object, classes: int) -> str:
+    return f"layer {len(preset.layers)}: {width} scores come out of it, and {classes} are wanted"
+
+
 def layers_of(
     preset: Preset, features: int, classes: int, kind: Kind, *, bias: bool = True
 ) -> tuple[dict[str, Any], ...]:
@@ -134,7 +153,7 @@ def layers_of(
     numbers = {"features": features, "classes": classes}
     mistakes, width = mistakes_between(preset.layers, features, numbers)
     if width != classes:
-        mistakes.append(f"layer {len(preset.layers)}: {width} scores come out of it, and {classes} are wanted")
+        mistakes.append(_other_scores(preset, width, classes))
     if kind == "map":
         mistakes += [
             f"layer {place} ({layer['layer']}): no layer computes the same at every place of a map"

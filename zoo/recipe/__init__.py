@@ -5,6 +5,9 @@ takes; the same table checks recipes (`reading`), `--set` and the flags (`overri
 reported at once.
 """
 
+from zoo.recipe.allowing import FIXED as FIXED
+from zoo.recipe.allowing import FREE as FREE
+from zoo.recipe.allowing import require_allowable as require_allowable
 from zoo.recipe.keys import KEYS as KEYS
 from zoo.recipe.keys import RECIPE_KEYS as RECIPE_KEYS
 from zoo.recipe.keys import RUN_KEYS as RUN_KEYS

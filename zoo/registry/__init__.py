@@ -11,6 +11,7 @@ from zoo.registry.finding import known as known
 from zoo.registry.finding import list_models as list_models
 from zoo.registry.finding import own_entry as own_entry
 from zoo.registry.finding import registration as registration
+from zoo.registry.finding import require_usable as require_usable
 from zoo.registry.own import OwnModel as OwnModel
 from zoo.registry.own import Registration as Registration
 from zoo.registry.own import register as register

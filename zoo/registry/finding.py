@@ -63,6 +63,13 @@ def find(text: str) -> tuple[str, str]:
     raise _unknown(text)
 
 
+def require_usable(source: str, name: str) -> None:
+    """Raise UsageError for a model that cannot be fine-tuned, with the reason that the index gives."""
+    found = entry(source, name)
+    if found is not None and found.refused:
+        raise UsageError(f"{source}:{name} cannot be fine-tuned: {found.refused}.")
+
+
 def _unknown(text: str) -> ZooError:
     source, _, name = text.rpartition(":")
     if source in ("timm", "") and "." in name and entry("timm", name.partition(".")[0]):

@@ -31,9 +31,9 @@ from zoo.registry import (
     ModelSpec,
     Preprocessing,
     Task,
-    entry,
     find,
     outputs_of,
+    require_usable,
     set_spec,
     spec_of,
 )
@@ -85,9 +85,7 @@ def load(
     labels = _labels(classes)
     if mode not in MODES:
         raise UsageError(f"mode is {mode!r}.", f"modes: {', '.join(MODES)}")
-    indexed = entry(source, plain)
-    if indexed is not None and indexed.refused:
-        raise UsageError(f"{source}:{plain} cannot be fine-tuned: {indexed.refused}.")
+    require_usable(source, plain)
     weights = None if weights in (None, "none") else str(weights)
     given = _as_path(weights)
     known = _known(given, f"{source}:{plain}")
@@ -443,9 +441,8 @@ def _head_for(
         heads.check(head, features, classes, kind)
         layers, new = None, head
     else:
-        if pooled is None and kind not in head.takes:
-            reason = f"takes a {' or '.join(head.takes)}, and {spec.full_name} gives it a {kind}."
-            raise presets.refuse(head, reason, kind)
+        if pooled is None:
+            presets.require_takes(head, kind, spec.full_name)
         count = pooled.features if pooled else features
         layers = presets.layers_of(head, count, classes, kind, bias=spec.bias or mode == "append")
         new = heads.build(layers)
