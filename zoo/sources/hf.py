@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -181,7 +182,7 @@ def input_configuration(
     made = copy.deepcopy(dict(values))
     if channels is not None:
         _set_channels(model, made, channels)
-    if size is not None and not _runs_at(model, size):
+    if size is not None and not _takes_any(model, size):
         _set(model, made, "image_size", size[0] if size[0] == size[1] else list(size))
     return made
 
@@ -230,6 +231,14 @@ def _set_channels(model: nn.Module, values: dict[str, Any], channels: int) -> No
     if hasattr(config, "stem_channels"):
         # HGNet-V2 states them a second time, as those that come into its stem.
         values["stem_channels"] = [channels, *config.stem_channels[1:]]
+
+
+def _takes_any(model: nn.Module, size: tuple[int, int]) -> bool:
+    """Whether a model runs at a size, and not only because it counts as many places there as at its own."""
+    known = _stated_size(model.config.to_dict())  # type: ignore[operator, union-attr]
+    if known is not None and math.prod(_edges(known)) == math.prod(size) and _edges(known) != size:
+        return _runs_at(model, (2 * size[0], size[1])) and _runs_at(model, size)
+    return _runs_at(model, size)
 
 
 def _runs_at(model: nn.Module, size: tuple[int, int]) -> bool:
@@ -412,7 +421,7 @@ def _processor(file: Path) -> dict[str, Any]:
 
 def preprocessing_of(stated: Mapping[str, Any], values: Mapping[str, Any]) -> Preprocessing:
     """The facts of an image processor; without any, the input size is the model's and values go from -1 to 1."""
-    size = stated.get("size") or _stated_size(values)
+    size = stated.get("size") or _stated_size(values) or 224
     fit: Literal["crop", "squash"] = "squash"
     if isinstance(size, Mapping) and "shortest_edge" in size:
         edge = int(size["shortest_edge"])
@@ -448,7 +457,7 @@ def preprocessing_of(stated: Mapping[str, Any], values: Mapping[str, Any]) -> Pr
 def _stated_size(values: Mapping[str, Any]) -> Any:
     """The size of pictures that a configuration states, itself or in its part that sees."""
     parts = [values, *(values[key] for key in _VISION if isinstance(values.get(key), Mapping))]
-    return next((part["image_size"] for part in parts if part.get("image_size") is not None), 224)
+    return next((part["image_size"] for part in parts if part.get("image_size") is not None), None)
 
 
 def _edges(size: Any) -> tuple[int, int]:

@@ -230,6 +230,9 @@ def _cannot_take(spec: ModelSpec, channels: int | None, size: Size | None, error
     height, width = size or spec.preprocessing.size
     which = f" with {channels} channel{'s' if channels > 1 else ''}" if channels not in (None, 3) else ""
     text = error.message if isinstance(error, ZooError) else str(error)
+    if size is not None and size[0] != size[1] and isinstance(error.__cause__, TypeError):
+        # A class of transformers computes with one edge where it gets two.
+        text = "it is built for square pictures alone"
     reason = (text.splitlines() or [type(error).__name__])[0][:120]
     return UsageError(
         f"{spec.full_name} cannot take pictures of {height} × {width}{which}: {reason}",
