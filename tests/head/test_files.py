@@ -106,6 +106,8 @@ MISTAKES = [
     ("[[layers]]", "takes = 5\n[[layers]]", "takes is 5; it takes a list of vector, map, tokens"),
     ("[[layers]]", 'takes = ["texts"]\n[[layers]]', "takes is ['texts']; it takes a list of"),
     ("[[layers]]", '[pool]\nlayer = "Linear"\n[[layers]]', "pool (Linear): it stands below [[layers]], pools below"),
+    ("[[layers]]", "[pool]\n[[layers]]", 'pool: it needs a name, layer = "ConcatPool"'),
+    ("[[layers]]", '[[pool]]\nlayer = "ConcatPool"\n[[layers]]', "wrong brackets: write [pool], in one bracket"),
     ("[[layers]]", '[pool]\nlayer = "ConcatPool"\nplaces = 2\n[[layers]]', "pool (ConcatPool): it has no argument"),
 ]
 
@@ -141,6 +143,13 @@ def test_all_mistakes_are_told_at_once(mine: Path, zoo_command: Command, tmp_pat
     [
         ('"features"', "100", "layer 1 (Linear): in_features is 100, and 512 features come in"),
         ('"classes"', "4", "layer 4: 4 scores come out of it, and 3 are wanted"),
+        ('"BatchNorm1d"', '"BatchNorm2d"', "layer 2 (BatchNorm2d): it takes a map, and a vector comes in; take BatchN"),
+        (
+            'layer = "SiLU"',
+            'layer = "Conv2d"\nin_channels = 16\nout_channels = 16\nkernel_size = 1',
+            "layer 3 (Conv2d): it takes a map, and a vector comes in; take Linear",
+        ),
+        ("16", "8388608", "layer 1 (Linear): 4,294,967,296 weights are more than a head can have, 1,073,741,824"),
         ('layer = "SiLU"', 'layer = "Linear"\nin_features = 16\nout_features = "features"', "and layer 3 gives it 512"),
     ],
 )
@@ -181,6 +190,12 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         [{"layer": "Linear", "in_features": 512, "out_features": 2, "device": "cuda"}],
         [{"layer": "Linear", "in_features": 512, "out_features": 2**40}],
         [*LINEAR, {"layer": "Linear", "in_features": 8, "out_features": 2}],
+        [{"layer": "Linear", "in_features": 2**20, "out_features": 2**20}],
+        [
+            {"layer": "Linear", "in_features": 512, "out_features": 2**20},
+            {"layer": "Linear", "in_features": 2**20, "out_features": 2**10},
+        ],
+        [{"layer": "Conv2d", "in_channels": 2**12, "out_channels": 2**12, "kernel_size": 31}],
         [{"layer": "Dropout", "p": [1]}],
         [{"layer": ["Linear"]}],
         [5],
@@ -213,3 +228,9 @@ def test_heads_are_listed_shown_and_copied(zoo_command: Command, tmp_path: Path)
 def test_a_module_of_ones_own_may_use_zoos_layers() -> None:
     model = zoo.load("resnet18", 3, weights=None, head=nn.Sequential(nn.Dropout(), CosineLinear(512, 3)))
     assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
+
+
+def test_layers_in_one_bracket_are_told(mine: Path) -> None:
+    mine.write_text('[layers]\nlayer = "Linear"\nin_features = "features"\nout_features = "classes"\n')
+    with pytest.raises(zoo.UsageError, match=r"layers stands in the wrong brackets: write \[\[layers\]\]"):
+        presets.find(str(mine))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zoo import layers as own
 from zoo.errors import UsageError
-from zoo.head.known import LAYERS, OWN, mistakes_between, mistakes_in
+from zoo.head.known import LAYERS, OWN, mistake_of_size, mistakes_between, mistakes_in
 from zoo.registry import Kind
 
 
@@ -39,7 +39,7 @@ def mistakes_of(layers: Sequence[Mapping[str, Any]]) -> list[str]:
     for place, values in enumerate(layers, 1):
         known = LAYERS.get(str(values.get("layer")))
         mistakes += mistakes_in(values, f"layer {place}", words=False, pools=known is not None and known.pools)
-    return mistakes or mistakes_between(layers, None, {})[0]
+    return mistakes or mistakes_between(layers, None, {})[0] or mistake_of_size(layers)
 
 
 def check(head: nn.Module, features: int, classes: int, kind: Kind) -> None:

@@ -1,5 +1,6 @@
 """The layers that heads can have, with what each argument takes; presets, files and checkpoints are checked by it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,6 +28,8 @@ class Layer:
     arguments: Mapping[str, Argument]
     on_map: str | None = None
     """The layer that computes the same at every place of a map, this one itself for most; None if none does."""
+    on_vector: str | None = None
+    """For a layer that takes a map alone: the one that does the same to a vector."""
     pools: bool = False
     widens: int = 1
     """How many numbers go out for each that comes in, where no argument says it."""
@@ -60,9 +63,10 @@ LAYERS: Mapping[str, Layer] = {
             "bias": _SWITCH,
         },
         on_map="Conv2d",
+        on_vector="Linear",
     ),
     "BatchNorm1d": Layer(_BATCH_NORM, on_map="BatchNorm2d"),
-    "BatchNorm2d": Layer(_BATCH_NORM, on_map="BatchNorm2d"),
+    "BatchNorm2d": Layer(_BATCH_NORM, on_map="BatchNorm2d", on_vector="BatchNorm1d"),
     "LayerNorm": Layer({"normalized_shape": _IN, "eps": _SMALL, "elementwise_affine": _SWITCH, "bias": _SWITCH}),
     "RMSNorm": Layer({"normalized_shape": _IN, "eps": _SMALL, "elementwise_affine": _SWITCH}),
     "Dropout": Layer({"p": _SHARE}, on_map="Dropout"),
@@ -83,6 +87,8 @@ LAYERS: Mapping[str, Layer] = {
 OWN = ("AttentionPool", "ConcatPool", "CosineLinear")
 """Those of `zoo.layers`; all others are torch's."""
 WORDS = ("features", "classes")
+MOST = 2**30
+"""The most weights of a head: 4 GB, ten times those of the largest classifiers that there are."""
 
 Width = int | str | None
 """How many numbers: a count, a word that stands for one, or None where a mistake leaves it open."""
@@ -99,7 +105,7 @@ def mistakes_in(values: Any, called: str, *, words: bool, pools: bool) -> list[s
     """
     name = values.get("layer") if isinstance(values, Mapping) else None
     if not isinstance(name, str):
-        return [f'{called}: it needs a name, layer = "Linear"']
+        return [f'{called}: it needs a name, layer = "{"ConcatPool" if pools else "Linear"}"']
     known = LAYERS.get(name)
     if known is None:
         fitting = [each for each, layer in LAYERS.items() if layer.pools == pools]
@@ -153,6 +159,28 @@ def mistakes_between(layers: Sequence[Any], width: Width, numbers: Mapping[str, 
             if argument.role == "out":
                 width = count
     return mistakes, width
+
+
+def mistake_of_size(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The first layer with which a head has more weights than `MOST`; words count as one.
+
+    >>> mistake_of_size([{"layer": "Linear", "in_features": 2**20, "out_features": 2**20}])
+    ['layer 1 (Linear): 1,099,511,627,776 weights are more than a head can have, 1,073,741,824']
+    """
+    total = 0
+    for place, values in enumerate(layers, 1):
+        counts = [
+            _number(values, key) for key, each in LAYERS[values["layer"]].arguments.items() if each.role != "setting"
+        ]
+        total += math.prod(counts) * _number(values, "kernel_size") ** 2
+        if total > MOST:
+            return [f"layer {place} ({values['layer']}): {total:,} weights are more than a head can have, {MOST:,}"]
+    return []
+
+
+def _number(values: Mapping[str, Any], key: str) -> int:
+    value = values.get(key, 1)
+    return value if isinstance(value, int) else 1
 
 
 def _count(value: Any, key: Key, numbers: Mapping[str, int]) -> Width:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from zoo import catalog
 from zoo.errors import UsageError
-from zoo.head.known import LAYERS, mistakes_between, mistakes_in
+from zoo.head.known import LAYERS, mistake_of_size, mistakes_between, mistakes_in
 from zoo.names import near
 from zoo.registry import Kind
 
@@ -73,6 +73,9 @@ def _made_of(values: Mapping[str, Any], where: str, name: str) -> Preset:
     pool, layers, summary = values.get("pool"), values.get("layers"), values.get("summary", "")
     if not isinstance(summary, str):
         mistakes.append(f"summary is {summary!r}; it takes a text")
+    if isinstance(layers, Mapping) or isinstance(pool, list):
+        word, brackets = ("layers", "[[layers]], in two brackets") if isinstance(layers, Mapping) else _POOL
+        raise UsageError(f"the head {where} has a mistake:", f"{word} stands in the wrong brackets: write {brackets}")
     if not isinstance(layers, list) or not layers:
         mistakes.append("it needs at least one [[layers]]")
         layers = []
@@ -88,6 +91,9 @@ def _made_of(values: Mapping[str, Any], where: str, name: str) -> Preset:
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
         raise UsageError(f"the head {where} has {count}:", *mistakes)
     return Preset(name, tuple(takes), tuple(layers), pool, summary)
+
+
+_POOL = ("pool", "[pool], in one bracket")
 
 
 def _usual(pool: Any, layers: list[Any]) -> tuple[Kind, ...]:
@@ -124,7 +130,12 @@ def refuse(preset: Preset, reason: str, kind: Kind, pooled: Kind | None = None, 
 def require_takes(preset: Preset, kind: Kind, model: str) -> None:
     """Raise UsageError for a head without a pool that does not take what a model gives it."""
     if kind not in preset.takes:
-        raise refuse(preset, f"takes a {' or '.join(preset.takes)}, and {model} gives it a {kind}.", kind)
+        taken = " or ".join(map(_called, preset.takes))
+        raise refuse(preset, f"takes {taken}, and {model} gives it {_called(kind)}.", kind)
+
+
+def _called(kind: Kind) -> str:
+    return kind if kind == "tokens" else f"a {kind}"
 
 
 def require_scores(preset: Preset, classes: int) -> None:
@@ -160,6 +171,13 @@ def layers_of(
             for place, layer in enumerate(preset.layers, 1)
             if LAYERS[layer["layer"]].on_map is None
         ]
+    if kind == "vector":
+        mistakes += [
+            f"layer {place} ({layer['layer']}): it takes a map, and a vector comes in; take {other}"
+            for place, layer in enumerate(preset.layers, 1)
+            if (other := LAYERS[layer["layer"]].on_vector)
+        ]
+    mistakes = mistakes or mistake_of_size([_with(layer, numbers) for layer in preset.layers])
     if mistakes:
         raise UsageError(f"the head {preset.name!r} does not fit {features} features and {classes} scores:", *mistakes)
     resolved = [_at_every_place(layer, numbers) if kind == "map" else _with(layer, numbers) for layer in preset.layers]
