@@ -46,6 +46,32 @@ def text(kind: str, name: str) -> str:
     return (folder(kind) / f"{name}.toml").read_text(encoding="utf-8")
 
 
+def is_file(name: str) -> bool:
+    """Whether the name of a preset means a file of the user's own.
+
+    >>> is_file("mlp"), is_file("./mine.toml")
+    (False, True)
+    """
+    path = Path(name).expanduser()
+    return path.suffix == ".toml" or path.is_file()
+
+
+def find(kind: str, name: str) -> str:
+    """The text of a preset, or of a file of the user's own.
+
+    Raises UsageError for one that does not exist, or is no text.
+    """
+    if not is_file(name):
+        return text(kind, name)
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UsageError(f"there is no {kind[:-1]} {path}.", f"{kind}: {', '.join(names(kind))}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the {kind[:-1]} {path} is no text: {error.reason}.") from error
+
+
 def read(kind: str, name: str) -> dict[str, Any]:
     """A preset's values."""
     return tomllib.loads(text(kind, name))

@@ -72,7 +72,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(
 
 
 def test_a_rate_far_too_high(call: Call, tmp_path: Path) -> None:
-    refused(call("--lr", 1e30), 6, "the loss is", "try a smaller --lr")
+    refused(call("--lr", 1e30), 6, "the loss is", "try a smaller", "--lr")
     assert not list((tmp_path / "runs").rglob("epoch-*"))
 
 

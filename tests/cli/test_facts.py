@@ -190,7 +190,9 @@ def test_recipes_are_listed_shown_and_copied(zoo_command: Command, tmp_path: Pat
     text = catalog.text("recipes", "linear-probe")
     assert zoo_command("recipes", "show", "linear-probe").out == text
     assert zoo_command("recipes", "copy", "linear-probe", tmp_path / "mine.toml").code == 0
-    assert (tmp_path / "mine.toml").read_text() == text
+    assert (tmp_path / "mine.toml").read_text() == text.replace(
+        "--recipe linear-probe", f"--recipe {tmp_path}/mine.toml"
+    )
     assert zoo_command("recipes", "copy", "fine-tune", tmp_path).code == 0
     assert recipe.find(str(tmp_path / "fine-tune.toml")) == recipe.find("fine-tune")
 
@@ -203,3 +205,36 @@ def test_copying_a_recipe_leaves_a_file_alone(zoo_command: Command, tmp_path: Pa
     assert (tmp_path / "mine.toml").read_text() == "mine"
     assert zoo_command("recipes", "copy", "linear-probe", tmp_path / "other").code == 2
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("kind", "name", "flag"), [("heads", "mlp", "--head"), ("recipes", "quick", "--recipe")])
+def test_a_file_is_shown_and_copied_as_a_preset_is(
+    kind: str, name: str, flag: str, zoo_command: Command, tmp_path: Path
+) -> None:
+    mine, other = tmp_path / "mine.toml", tmp_path / "an other.toml"
+    zoo_command(kind, "copy", name, mine)
+    assert zoo_command(kind, "show", mine).out == mine.read_text()
+    assert f"{flag} '{other}'" in zoo_command(kind, "copy", mine, other).out
+    first, rest = other.read_text().split("\n", 1)
+    assert first == f"# zoo finetune resnet18 {flag} '{other}' --data ./imgs"
+    assert rest == catalog.text(kind, name).split("\n", 1)[1]
+    (tmp_path / "folder").mkdir()
+    assert zoo_command(kind, "copy", mine, tmp_path / "folder").code == 0
+    assert (tmp_path / "folder" / "mine.toml").is_file()
+    told = zoo_command(kind, "show", tmp_path / "absent.toml")
+    assert (told.code, f"there is no {kind[:-1]}" in told.err) == (2, True)
+
+
+def test_a_first_line_without_the_command_stays(zoo_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(text := '# for --head of birds\n[[layers]]\nlayer = "ReLU"\n')
+    zoo_command("recipes", "copy", tmp_path / "mine.toml", tmp_path / "other.toml")
+    assert (tmp_path / "other.toml").read_text() == text
+
+
+def test_what_is_taken_out_of_nothing_and_what_is_only_of_the_head_is_told_plainly(zoo_command: Command) -> None:
+    told = zoo_command("summary", "resnet18", "--unfreeze", "last:1")
+    assert told.code == 2
+    assert told.err.splitlines()[0] == "error: --unfreeze 'last:1' takes nothing out, as nothing is frozen."
+    assert "set freeze too" in told.err
+    shown = zoo_command("summary", "resnet18", "--depth", "1", "--freeze", "fc.*").out
+    assert "the policy freezes what fc.* names: nothing of the backbone" in shown

@@ -109,13 +109,13 @@ def test_classes_are_chosen_ordered_and_counted(tmp_path: Path) -> None:
     assert chosen.classes == ("cow", "ant")
     assert chosen.counts() == {"cow": 4, "ant": 2}
     assert find_dataset(root, classes=3).classes == ("ant", "bee", "cow")
-    with pytest.raises(UsageError, match=r"--classes is 2, and .* has 3 classes: ant, bee, cow"):
+    with pytest.raises(UsageError, match=r"classes is 2, and .* has 3 classes: ant, bee, cow"):
         find_dataset(root, classes=2)
     write_pictures(
         tmp_path / "split", {f"{split}/{name}": 2 for split in ("train", "val") for name in ("ant", "bee", "cow")}
     )
     assert len(find_dataset(tmp_path / "split", classes=["cow", "ant"]).val) == 4
-    with pytest.raises(UsageError, match="--classes names dog"):
+    with pytest.raises(UsageError, match="classes names dog"):
         find_dataset(root, classes=["ant", "dog"])
     with pytest.raises(UsageError, match="twice"):
         find_dataset(root, classes=["ant", "bee", "ant"])

@@ -326,7 +326,7 @@ def test_the_log_tells_of_going_on_and_of_errors(train: Train, tmp_path: Path) -
 def test_fewer_epochs_than_are_begun_are_refused(train: Train, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         train(epochs=4, reporter=Listener(at_step={6: press_ctrl_c}))
-    with pytest.raises(zoo.UsageError, match=r"--epochs is 1; 2 are done or begun(?s:.)*give 2 or more"):
+    with pytest.raises(zoo.UsageError, match=r"epochs is 1; 2 are done or begun(?s:.)*give 2 or more"):
         zoo.resume(tmp_path / "runs" / "run", epochs=1)
     assert zoo.resume(tmp_path / "runs" / "run", epochs=2).epochs == 2
 

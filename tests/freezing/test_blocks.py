@@ -85,7 +85,7 @@ def test_norm_and_bias_keep_one_kind_of_parameter_in_training(model: nn.Module) 
     for word in ("norm", "bias"):
         kind = {"norm": norm_parameters, "bias": bias_parameters}[word](model)
         if not kind & backbone_of(model):
-            with pytest.raises(zoo.UsageError, match=f"{word} has no meaning for"):
+            with pytest.raises(zoo.UsageError, match=f"freeze {word!r} has no meaning for"):
                 zoo.freeze(model, word)
             continue
         zoo.freeze(model, word)

@@ -68,14 +68,14 @@ def test_unfreezing_a_part_leaves_the_rest(model: nn.Module) -> None:
     [
         ("feature.*", None, r"'feature\.\*' matches no parameter of .*_v2.*'features\.\*' \(156 parameters\)"),
         ("features.99", None, r"'features\.99' matches no parameter.*near: 'features\.9'"),
-        ("features.*", "clasifier.*", r"--unfreeze 'clasifier\.\*' matches no parameter.*'classifier\.\*'"),
+        ("features.*", "clasifier.*", r"^unfreeze 'clasifier\.\*' matches no parameter.*'classifier\.\*'"),
         ("until:features.19", None, r"names no module.*near: .*features\.18"),
         ("until:classifier", None, "freezes every parameter .* so nothing would be trained"),
         ("*", None, "freezes every parameter .* so nothing would be trained"),
         ("features.*, classifier.*", None, "freezes every parameter"),
         ("features.*", "*", "leaves nothing frozen"),
         ("backbone", "features.*", "leaves nothing frozen"),
-        ("", None, "--freeze is empty"),
+        ("", None, "^freeze is empty"),
         (" , ", None, "leaves nothing frozen"),
         ("until:", None, "names no module"),
     ],
@@ -126,3 +126,24 @@ def test_what_a_transformers_file_lacks_is_trained_with_the_head(tmp_path: Path)
     assert trained(model) == {
         "vit.layernorm.weight", "vit.layernorm.bias", "classifier.weight", "classifier.bias",
     }  # fmt: skip
+
+
+def test_unfreezing_tells_what_is_trained_again(model: nn.Module) -> None:
+    zoo.freeze(model, "features.*")
+    first, again = (zoo.unfreeze(model, "features.18.*") for _ in range(2))
+    assert first.revived == tuple(name for name, _ in model.named_parameters() if name.startswith("features.18."))
+    assert again.revived == ()
+    assert again.parameters == first.parameters
+    assert repr(first).endswith("; 3 parameters trained again)")
+    assert repr(again).endswith("; 0 parameters trained again)")
+    assert zoo.unfreeze(model).revived == first.parameters
+    assert zoo.freeze(model, "backbone").revived is None
+    with pytest.raises(zoo.UsageError, match="unfreeze is empty"):
+        zoo.unfreeze(model, " , ")
+    with pytest.raises(zoo.UsageError, match="^unfreeze 'feature' matches no parameter"):
+        zoo.unfreeze(model, "feature")
+
+
+def test_taking_something_out_of_nothing_is_refused(model: nn.Module) -> None:
+    with pytest.raises(zoo.UsageError, match="^unfreeze 'last:1' takes nothing out, as nothing is frozen"):
+        zoo.freeze(model, "none", unfreeze="last:1")

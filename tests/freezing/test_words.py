@@ -112,8 +112,8 @@ def test_unfreeze_takes_the_same_words(resnet: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("policy", "unfreeze", "message"),
     [
-        ("first:10", None, r"--freeze 'first:10' cannot be meant: torchvision:resnet18 has 9 blocks, .* from 1 to 9"),
-        ("backbone", "last:0", r"--unfreeze 'last:0' cannot be meant: .* N in last:N goes from 1 to 9"),
+        ("first:10", None, r"^freeze 'first:10' cannot be meant: torchvision:resnet18 has 9 blocks, .* from 1 to 9"),
+        ("backbone", "last:0", r"^unfreeze 'last:0' cannot be meant: .* N in last:N goes from 1 to 9"),
         ("first:-1", None, "cannot be meant"),
         ("first:", None, "cannot be meant"),
         ("first:two", None, "cannot be meant"),
@@ -122,8 +122,8 @@ def test_unfreeze_takes_the_same_words(resnet: nn.Module) -> None:
         ("from:layer5", None, "names no module.*near: .*layer4"),
         ("from:fc", None, "from there on .* has nothing but its head"),
         ("none, first:2", None, "contradicts itself"),
-        ("backbone", "none", "--unfreeze none takes nothing out"),
-        ("first:2", "last:2", "takes nothing out: --freeze 'first:2' does not freeze it"),
+        ("backbone", "none", "unfreeze none takes nothing out"),
+        ("first:2", "last:2", "takes nothing out: freeze 'first:2' does not freeze it"),
         ("first:2", "first:3", "leaves nothing frozen"),
         ("backbone, fc", None, "freezes every parameter"),
     ],
@@ -135,7 +135,9 @@ def test_what_cannot_be_meant_is_refused(resnet: nn.Module, policy: str, unfreez
 
 
 def test_a_model_without_norm_layers_says_so() -> None:
-    with pytest.raises(zoo.UsageError, match="norm has no meaning for torchvision:vgg11: its backbone has no norm"):
+    with pytest.raises(
+        zoo.UsageError, match="freeze 'norm' has no meaning for torchvision:vgg11: its backbone has no norm"
+    ):
         zoo.freeze(zoo.load("vgg11", classes=3, weights=None), "norm")
 
 

@@ -175,3 +175,19 @@ def test_nothing_is_inserted_where_nothing_is(model: nn.Module, path: str) -> No
     with pytest.raises(zoo.UsageError):
         zoo.insert_after(model, path, Times(1.0))
     assert list(model.state_dict()) == keys
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("relu", "'relu' is no module"),
+        (None, "None is no module"),
+        (nn.ReLU, r"(?s)ReLU is no module.*model, path, ReLU"),
+    ],
+)
+def test_what_is_no_module_is_not_put_in(model: nn.Module, given: object, words: str) -> None:
+    keys = list(model.state_dict())
+    for change in (zoo.insert_after, zoo.replace_module):
+        with pytest.raises(zoo.UsageError, match=words):
+            change(model, "layer3", given)  # type: ignore[arg-type]
+    assert list(model.state_dict()) == keys

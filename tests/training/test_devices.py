@@ -54,7 +54,7 @@ def test_mps_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_half_precision_on_the_cpu_is_refused_with_what_works() -> None:
-    with pytest.raises(UsageError, match=r"--amp fp16 needs a GPU(?s:.)*bf16"):
+    with pytest.raises(UsageError, match=r"amp is fp16, which needs a GPU(?s:.)*bf16"):
         pick("cpu", "fp16")
 
 

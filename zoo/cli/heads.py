@@ -12,7 +12,7 @@ from zoo.cli.options import AsJson, Debug
 
 app = typer.Typer(add_completion=False, invoke_without_command=True, epilog="zoo heads copy mlp ./mine.toml")
 
-NAME = typer.Argument(help="A head's name.", metavar="NAME", autocompletion=head_names)
+NAME = typer.Argument(help="A head's name, or a file of one.", metavar="NAME", autocompletion=head_names)
 
 
 @app.callback()

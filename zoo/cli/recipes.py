@@ -13,7 +13,7 @@ from zoo.units import some
 
 app = typer.Typer(add_completion=False, invoke_without_command=True, epilog="zoo recipes copy linear-probe ./mine.toml")
 
-NAME = typer.Argument(help="A recipe's name.", metavar="NAME", autocompletion=recipe_names)
+NAME = typer.Argument(help="A recipe's name, or a file of one.", metavar="NAME", autocompletion=recipe_names)
 
 
 @app.callback()

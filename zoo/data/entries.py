@@ -46,11 +46,11 @@ def label_columns(table: Table, columns: Columns, classes: Sequence[str] | int |
     named = tuple(classes) if task == "regression" and isinstance(classes, Sequence) else ()
     labels = columns.label or named or ("label",)
     if named and set(named) != set(labels):
-        raise UsageError(f"--classes is {listed(named)}, and the columns with numbers are {listed(labels)}.")
+        raise UsageError(f"classes is {listed(named)}, and the columns with numbers are {listed(labels)}.")
     if len(labels) > 1 and task in ("single-label", "binary"):
         raise UsageError(
-            f"--label-column names {len(labels)} columns, and a picture has one class where the task is {task}.",
-            "--task multi-label takes columns of 0 and 1, --task regression columns of numbers",
+            f"label-column names {len(labels)} columns, and a picture has one class where the task is {task}.",
+            "the task multi-label takes columns of 0 and 1, regression columns of numbers",
         )
     if columns.separator and (task != "multi-label" or len(labels) > 1):
         what = f"the task is {task}" if task != "multi-label" else f"the labels are the columns {listed(labels)}"

@@ -40,7 +40,7 @@ def find_in_folders(
     if task == "binary" and len(names) > 2:
         raise DataError(
             f"{train_root} has {len(names)} classes ({listed(names)}), and a binary task has two.",
-            "--classes ant,bee takes two of them, the second is the positive one; or leave --task out",
+            "name two of them as classes, like ant,bee: the second is the positive one; or leave task out",
         )
     pictures = {name: found[name] for name in names}
     labels = {name: label for label, name in enumerate(names)}
@@ -220,16 +220,16 @@ def _chosen(found: list[str], classes: Sequence[str] | int | None, root: Path) -
         return found
     if isinstance(classes, int):
         if classes != len(found):
-            raise UsageError(f"--classes is {classes}, and {root} has {len(found)} classes: {listed(found)}.")
+            raise UsageError(f"classes is {classes}, and {root} has {len(found)} classes: {listed(found)}.")
         return found
     absent = [name for name in classes if name not in found]
     if absent:
         raise UsageError(
-            f"--classes names {listed(absent)}, for which {root} has no folder.",
+            f"classes names {listed(absent)}, for which {root} has no folder.",
             f"it has: {listed(found, 12)}",
         )
     if len(set(classes)) < len(classes):
-        raise UsageError(f"--classes names a class twice: {', '.join(classes)}.")
+        raise UsageError(f"classes names a class twice: {', '.join(classes)}.")
     return list(classes)
 
 

@@ -121,18 +121,18 @@ def _classes(
     found = list(columns) or sorted({str(name) for each in train for name in each.said}, key=natural)
     if isinstance(classes, int) and classes != len(found):
         many = f"{len(found)} class{'es' * (len(found) != 1)}"
-        raise UsageError(f"--classes is {classes}, and {table.path} has {many}: {listed(found)}.")
+        raise UsageError(f"classes is {classes}, and {table.path} has {many}: {listed(found)}.")
     if classes is None or isinstance(classes, int):
         return tuple(found)
     absent = [name for name in classes if name not in found]
     if absent:
         hint = near(absent[0], found)
         raise UsageError(
-            f"--classes names {listed(absent)}, of which {table.path} has no row to train on.",
+            f"classes names {listed(absent)}, of which {table.path} has no row to train on.",
             f"near: {', '.join(hint)}" if hint else f"it has: {listed(found, 12)}",
         )
     if len(set(classes)) < len(classes):
-        raise UsageError(f"--classes names a class twice: {', '.join(classes)}.")
+        raise UsageError(f"classes names a class twice: {', '.join(classes)}.")
     return tuple(classes)
 
 
@@ -181,12 +181,12 @@ def _require_classes(
     if task == "binary" and len(names) != 2:
         raise DataError(
             f"{path} has {len(names)} classes ({listed(list(names))}), and a binary task has two.",
-            hint or "--classes ant,bee takes two of them, the second is the positive one; or leave --task out",
+            hint or "name two of them as classes, like ant,bee: the second is the positive one; or leave task out",
         )
     if task == "single-label" and len(names) < 2:
         raise DataError(
             f"{path} has one class, {names[0]!r}; telling classes apart takes two or more.",
-            "--task regression learns numbers, --task multi-label any number of labels",
+            "the task regression learns numbers, multi-label any number of labels",
         )
     seen = {name for each in train for name in each.said}
     lacking = [name for name in names if name not in seen]

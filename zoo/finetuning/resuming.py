@@ -199,7 +199,7 @@ def _extended(recipe: Recipe, before: Told, epochs: int, position: Position) -> 
     begun = position.epoch + (position.step_in_epoch > 0)
     if rest < 1 or epochs < begun:
         least = max(begun, 1 + sum(stage.epochs for stage in others))
-        raise UsageError(f"--epochs is {epochs}; {begun} are done or begun.", f"give {least} or more")
+        raise UsageError(f"epochs is {epochs}; {begun} are done or begun.", f"give {least} or more")
     longer = dataclasses.replace(recipe, stages=(*others, dataclasses.replace(last, epochs=rest)))
     if before.recipe:
         *earlier, final = before.recipe["stages"]

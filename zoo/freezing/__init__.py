@@ -4,6 +4,7 @@ Its parts: `order` records what runs when, `dividing` makes blocks of it, `words
 parameter names, `held` keeps frozen modules in eval mode through every `model.train()`.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,9 @@ from zoo.errors import UsageError
 from zoo.freezing import held, policy
 from zoo.freezing.dividing import Block, BlockRow, blocks_of, in_words, rows_of
 from zoo.freezing.order import RunningOrder, record
+from zoo.recipe.policies import ALLOWED, words
 from zoo.registry import find_spec, unwrapped
+from zoo.units import some
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,14 @@ class Frozen:
     """The modules that stay in eval mode, in definition order."""
     meaning: str = ""
     """Which blocks that is, as `blocks 1-3 of 9 (conv1 … layer1.1)`."""
+    revived: tuple[str, ...] | None = None
+    """What `zoo.unfreeze` trains again, in definition order; None where that did not make this."""
 
     def __repr__(self) -> str:
         what = f"{self.meaning}, " if self.meaning else ""
-        counts = f"{len(self.parameters)} parameters, {len(self.held)} modules in eval mode"
-        return f"Frozen({self.policy!r}: {what}{counts})"
+        counts = f"{some(len(self.parameters), 'parameter')}, {some(len(self.held), 'module')} in eval mode"
+        changed = "" if self.revived is None else f"; {some(len(self.revived), 'parameter')} trained again"
+        return f"Frozen({self.policy!r}: {what}{counts}{changed})"
 
 
 def freeze(
@@ -72,7 +78,7 @@ def freeze(
 
 
 def unfreeze(model: nn.Module, pattern: str | None = None, *, sample: Tensor | None = None) -> Frozen:
-    """Train again what the words of a policy name, or everything; returns what is still frozen.
+    """Train again what the words of a policy name, or everything; returns what is still frozen, and what is not now.
 
     >>> import zoo
     >>> model = zoo.load("resnet18", classes=5, weights=None)
@@ -80,17 +86,22 @@ def unfreeze(model: nn.Module, pattern: str | None = None, *, sample: Tensor | N
     >>> zoo.unfreeze(model, "layer4.*").parameters[-1]
     'layer3.1.bn2.bias'
     >>> zoo.unfreeze(model, "last:3")
-    Frozen('all but last:3': blocks 1-6 of 9 (conv1 … layer3.0), 39 parameters, 42 modules in eval mode)
+    Frozen('all but last:3': blocks 1-6 of 9 (conv1 … layer3.0), 39 parameters, 42 modules in eval mode; \
+6 parameters trained again)
 
-    Raises UsageError when a word names no parameter.
+    Raises UsageError when a word names no parameter, or there is no word. Where all that is named was trained
+    already, nothing is `revived`.
     """
     model = unwrapped(model)
+    before = frozen_parameters(model)
     if pattern is None:
-        return apply(model, (), None, "none")
+        return dataclasses.replace(apply(model, (), None, "none"), revived=tuple(before))
+    if not words(pattern):
+        raise UsageError("unfreeze is empty.", f"leave it out for everything; {ALLOWED}")
     order = observe(model, sample)
-    revived = {name for each in policy.words(pattern) for name in policy.taken_out(each, model, order)}
-    left = [name for name in frozen_parameters(model) if name not in revived]
-    return apply(model, left, order, f"all but {pattern}")
+    named = {name for each in words(pattern) for name in policy.taken_out(each, model, order)}
+    made = apply(model, [name for name in before if name not in named], order, f"all but {pattern}")
+    return dataclasses.replace(made, revived=tuple(name for name in before if name in named))
 
 
 def blocks(model: nn.Module, *, sample: Tensor | None = None, order: RunningOrder | None = None) -> list[Block]:

@@ -228,4 +228,4 @@ def in_words(found: Sequence[Block], frozen: Collection[str]) -> str:
         names = dict.fromkeys(found[number - 1].name for number in runs[0])
         named = f" ({' … '.join(names)})" if len(runs) == 1 else ""
         said.append(f"{start}block{'s' if count > 1 else ''} {numbers} of {len(found)}{named}")
-    return " and ".join(said) or "no block"
+    return " and ".join(said) or "nothing of the backbone"

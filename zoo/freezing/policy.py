@@ -1,6 +1,6 @@
 """What the text of a policy means for one model: words separated by commas, each a set of parameters.
 
-A policy freezes what any of its words freezes, so that their order plays no part; what `--unfreeze` names is then
+A policy freezes what any of its words freezes, so that their order plays no part; what `unfreeze` names is then
 taken out, in the same words.
 """
 
@@ -9,7 +9,8 @@ from torch import nn
 from zoo.errors import UsageError
 from zoo.freezing.dividing import blocks_of
 from zoo.freezing.order import RunningOrder
-from zoo.freezing.words import ALLOWED, called, explained, meant, where_to_look
+from zoo.freezing.words import called, explained, meant, where_to_look
+from zoo.recipe.policies import ALLOWED, words
 
 
 def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningOrder) -> list[str]:
@@ -19,24 +20,29 @@ def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningO
     """
     names = [name for name, _ in model.named_parameters()]
     frozen = _frozen_by(model, policy, order)
+    if unfreeze and policy.strip() == "none":
+        raise UsageError(
+            f"unfreeze {unfreeze!r} takes nothing out, as nothing is frozen.",
+            "set freeze too, to backbone for instance: what unfreeze names is taken out of that",
+        )
     for word in words(unfreeze or ""):
         revived = taken_out(word, model, order)
         if not revived & frozen:
             raise UsageError(
-                f"--unfreeze {word!r} takes nothing out: --freeze {policy!r} does not freeze it.",
+                f"unfreeze {word!r} takes nothing out: freeze {policy!r} does not freeze it.",
                 where_to_look(model),
             )
         frozen -= revived
     if frozen == set(names):
         raise UsageError(
-            f"--freeze {policy!r} freezes every parameter of {called(model)}, so nothing would be trained.",
-            "leave something to train, --freeze backbone trains the head alone",
+            f"freeze {policy!r} freezes every parameter of {called(model)}, so nothing would be trained.",
+            "leave something to train; the policy backbone trains the head alone",
             ALLOWED,
         )
     if not frozen and policy.strip() != "none":
         raise UsageError(
-            f"--freeze {policy!r} with --unfreeze {unfreeze!r} leaves nothing frozen.",
-            "--freeze none says that on purpose",
+            f"freeze {policy!r} with unfreeze {unfreeze!r} leaves nothing frozen.",
+            "the policy none says that on purpose",
         )
     return [name for name in names if name in frozen]
 
@@ -76,10 +82,10 @@ def _at_most(word: str, most: int) -> str:
 
 
 def taken_out(word: str, model: nn.Module, order: RunningOrder) -> set[str]:
-    """The parameters that one word of `--unfreeze` names."""
+    """The parameters that one word of `unfreeze` names."""
     if word == "none":
-        raise UsageError("--unfreeze none takes nothing out.", "leave it away")
-    return meant(word, model, order, "--unfreeze")
+        raise UsageError("unfreeze none takes nothing out.", "leave it away")
+    return meant(word, model, order, "unfreeze")
 
 
 def sentence(policy: str, unfreeze: str | None) -> str:
@@ -89,21 +95,16 @@ def sentence(policy: str, unfreeze: str | None) -> str:
     'freezes all but the head, except the last block'
     """
     frozen = " and ".join(explained(word) for word in words(policy))
-    taken = " and ".join(explained(word, "--unfreeze") for word in words(unfreeze or ""))
+    taken = " and ".join(explained(word, "unfreeze") for word in words(unfreeze or ""))
     return f"freezes {frozen}" + (f", except {taken}" if taken else "")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text that separates them by commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _frozen_by(model: nn.Module, policy: str, order: RunningOrder) -> set[str]:
     if not policy.strip():
-        raise UsageError("--freeze is empty.", ALLOWED)
+        raise UsageError("freeze is empty.", ALLOWED)
     given = words(policy)
     if given == ["none"]:
         return set()
     if "none" in given:
-        raise UsageError(f"--freeze {policy!r} contradicts itself: none freezes nothing.", "leave none away")
+        raise UsageError(f"freeze {policy!r} contradicts itself: none freezes nothing.", "leave none away")
     return set().union(*(meant(word, model, order) for word in given))

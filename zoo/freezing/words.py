@@ -9,11 +9,8 @@ from zoo.errors import UsageError
 from zoo.freezing.dividing import backbone_parameters, blocks_of, norm_parameters, repeated
 from zoo.freezing.order import RunningOrder
 from zoo.names import is_glob, is_under, listed, matching, near, near_hint
+from zoo.recipe.policies import WITH_VALUE, WORDS, is_count
 from zoo.registry import find_spec, spec_of
-
-ALLOWED = "policies: none, backbone, until:PATH, from:PATH, first:N, last:N, norm, bias, or globs like 'features.*'"
-WORDS = ("none", "backbone", "norm", "bias")
-WITH_VALUE = ("until", "from", "first", "last")
 
 
 @dataclass(frozen=True)
@@ -22,23 +19,23 @@ class _Word:
 
     kind: str
     value: str
-    flag: str
+    key: str
     model: nn.Module
     order: RunningOrder
 
     def __str__(self) -> str:
-        return f"{self.flag} '{self.kind}:{self.value}'"
+        return f"{self.key} '{self.kind}:{self.value}'"
 
 
-def meant(word: str, model: nn.Module, order: RunningOrder, flag: str = "--freeze") -> set[str]:
-    """The parameters that one word freezes, or with the flag `--unfreeze` those that it takes out.
+def meant(word: str, model: nn.Module, order: RunningOrder, key: str = "freeze") -> set[str]:
+    """The parameters that one word freezes, or for the key `unfreeze` those that it takes out.
 
     `norm` and `bias` tell what trains: as a policy they freeze all of the backbone but that, taken out they are
     that. Raises UsageError when the word means nothing for the model.
     """
     kind, colon, value = word.partition(":")
     if colon and kind in WITH_VALUE:
-        return _WITH_VALUE[kind](_Word(kind, value.strip(), flag, model, order))
+        return _WITH_VALUE[kind](_Word(kind, value.strip(), key, model, order))
     if word == "backbone":
         spec_of(model)
         return set(backbone_parameters(model))
@@ -47,13 +44,13 @@ def meant(word: str, model: nn.Module, order: RunningOrder, flag: str = "--freez
         if not kept:
             what = "norm layers" if word == "norm" else "bias terms"
             raise UsageError(
-                f"{flag} {word} has no meaning for {called(model)}: its backbone has no {what}.", where_to_look(model)
+                f"{key} {word!r} has no meaning for {called(model)}: its backbone has no {what}.", where_to_look(model)
             )
-        return kept if flag == "--unfreeze" else set(backbone_parameters(model)) - kept
-    return set(match(word, [name for name, _ in model.named_parameters()], model, flag))
+        return kept if key == "unfreeze" else set(backbone_parameters(model)) - kept
+    return set(match(word, [name for name, _ in model.named_parameters()], model, key))
 
 
-def explained(word: str, flag: str = "--freeze") -> str:
+def explained(word: str, key: str = "freeze") -> str:
     """What a word says, for a person.
 
     >>> explained("first:3"), explained("norm")
@@ -69,7 +66,7 @@ def explained(word: str, flag: str = "--freeze") -> str:
         }[kind]
     if word in _KEPT:
         kept = "norm layers" if word == "norm" else "bias terms"
-        return f"the {kept}" if flag == "--unfreeze" else f"all of the backbone but its {kept}"
+        return f"the {kept}" if key == "unfreeze" else f"all of the backbone but its {kept}"
     return {"none": "nothing", "backbone": "all but the head"}.get(word, f"what {word} names")
 
 
@@ -82,7 +79,7 @@ def bias_parameters(model: nn.Module) -> set[str]:
     }
 
 
-def match(pattern: str, names: Sequence[str], model: nn.Module, flag: str = "--freeze") -> list[str]:
+def match(pattern: str, names: Sequence[str], model: nn.Module, key: str = "freeze") -> list[str]:
     """The parameters that one glob or path means.
 
     Raises UsageError with near patterns that do match, when this one does not.
@@ -93,7 +90,7 @@ def match(pattern: str, names: Sequence[str], model: nn.Module, flag: str = "--f
         words = [f"{each}:…" for each in near(kind, WITH_VALUE)] if colon else near(pattern, WORDS)
         similar = words + _near_patterns(pattern, names)
         hints = [f"near: {listed(similar)}"] if similar else []
-        raise UsageError(f"{flag} {pattern!r} matches no parameter of {called(model)}.", *hints, where_to_look(model))
+        raise UsageError(f"{key} {pattern!r} matches no parameter of {called(model)}.", *hints, where_to_look(model))
     return found
 
 
@@ -135,7 +132,7 @@ def _last(word: _Word) -> set[str]:
 
 def _count(word: _Word, most: int) -> int:
     """The number of blocks that a word says, checked against those that there are."""
-    if word.value.isdecimal() and word.value.isascii() and 1 <= int(word.value) <= most:
+    if is_count(word.value) and int(word.value) <= most:
         return int(word.value)
     shared = [
         f"{path} runs {times} times with one set of parameters and counts once"

@@ -28,19 +28,13 @@ class Preset:
     summary: str = ""
 
 
-def is_file(text: str) -> bool:
-    """Whether the name of a head means a file."""
-    path = Path(text).expanduser()
-    return path.suffix == ".toml" or path.is_file()
-
-
 def name_of(text: str) -> str:
     """The name of a head from any working directory: a preset's name, or the absolute path of a file.
 
     >>> name_of("linear")
     'linear'
     """
-    return str(Path(text).expanduser().resolve()) if is_file(text) else text
+    return str(Path(text).expanduser().resolve()) if catalog.is_file(text) else text
 
 
 def find(text: str) -> Preset:
@@ -51,15 +45,11 @@ def find(text: str) -> Preset:
 
     Raises UsageError for one that does not exist, or that has mistakes, which are all told.
     """
-    path = Path(text).expanduser()
-    if not is_file(text):
+    if not catalog.is_file(text):
         return _made_of(catalog.read("heads", text), text, text)
-    if not path.is_file():
-        raise UsageError(f"there is no head {path}.", f"heads: {', '.join(catalog.names('heads'))}")
+    path = Path(text).expanduser()
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the head {path} is no text: {error.reason}.") from error
+        values = tomllib.loads(catalog.find("heads", text))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the head {path} is no TOML: {error}.") from error
     return _made_of(values, str(path), name_of(text))

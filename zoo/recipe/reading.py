@@ -23,15 +23,8 @@ def find(text: str) -> Recipe:
     Raises UsageError for one that does not exist, or that has mistakes, which are all told.
     """
     path = Path(text).expanduser()
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
-            raise UsageError(f"there is no recipe {path}.", f"recipes: {', '.join(catalog.names('recipes'))}")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UsageError(f"the recipe {path} is no text: {error.reason}.") from error
-        return parse(text, str(path), path.stem)
-    return parse(catalog.text("recipes", text), text, text)
+    where, name = (str(path), path.stem) if catalog.is_file(text) else (text, text)
+    return parse(catalog.find("recipes", text), where, name)
 
 
 def parse(text: str, where: str, name: str) -> Recipe:

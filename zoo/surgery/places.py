@@ -41,8 +41,9 @@ def replace_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
     >>> zoo.replace_module(model, "avgpool", torch.nn.AdaptiveMaxPool2d(1))
     AdaptiveAvgPool2d(output_size=(1, 1))
 
-    Raises UsageError with near paths when there is no such place.
+    Raises UsageError with near paths when there is no such place, and for what is no module.
     """
+    _require_module(module, "replace_module")
     old = get_module(model, path)
     if not path:
         raise UsageError("the whole model cannot be replaced within itself.", "give a path like 'classifier.6'")
@@ -50,6 +51,15 @@ def replace_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
     _adapt(module, old, model)
     model.get_submodule(parent)._modules[name] = module
     return old
+
+
+def _require_module(module: object, what: str) -> None:
+    """Raise UsageError for what is no module but its class, its name or anything else."""
+    if isinstance(module, nn.Module):
+        return
+    made = f"{module.__name__}(…)" if isinstance(module, type) and issubclass(module, nn.Module) else "nn.Dropout(0.1)"
+    given = module.__name__ if isinstance(module, type) else repr(module)
+    raise UsageError(f"{given:.60} is no module.", f"give one: zoo.{what}(model, path, {made})")
 
 
 def _adapt(module: nn.Module, old: nn.Module, model: nn.Module) -> None:
@@ -135,8 +145,9 @@ def insert_after(model: nn.Module, path: str, module: nn.Module) -> Change:
     >>> zoo.insert_after(zoo.load("resnet18", classes=5, weights=None), "layer3", torch.nn.Dropout2d(0.1))
     Change(layer3.1 is new, Dropout2d(p=0.1, inplace=False), behind layer3.0; what was layer3 is layer3.0)
 
-    Raises UsageError with near paths when there is no such place.
+    Raises UsageError with near paths when there is no such place, and for what is no module.
     """
+    _require_module(module, "insert_after")
     old = get_module(model, path)
     parent, _, name = path.rpartition(".")
     around = get_module(model, parent)

@@ -64,7 +64,7 @@ def pick(device: str, amp: str) -> Device:
             return Device(chosen, None)
         return Device(chosen, torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16)
     if amp == "fp16" and chosen.type == "cpu":
-        raise UsageError("--amp fp16 needs a GPU.", "on the CPU: --amp bf16 or --amp off")
+        raise UsageError("amp is fp16, which needs a GPU.", "on the CPU it is bf16 or off")
     return Device(chosen, {"off": None, "fp16": torch.float16, "bf16": torch.bfloat16}[amp])
 
 
