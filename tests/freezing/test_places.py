@@ -26,7 +26,15 @@ def _hf(kind: str, **given: object) -> nn.Module:
 MODELS: Mapping[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "googlenet": (
         lambda: models.googlenet(init_weights=False, aux_logits=False),
-        [*("conv1", "conv2", "conv3"), *(f"inception{each}" for each in "3a 3b 4a 4b 4c 4d 4e 5a 5b".split()), "fc"],
+        [
+            *("conv1", "conv2", "conv3"),
+            *(
+                f"inception{size}{letter}"
+                for size, letters in ((3, "ab"), (4, "abcde"), (5, "ab"))
+                for letter in letters
+            ),
+            "fc",
+        ],
     ),
     "mobilenet_v3_small": (
         models.mobilenet_v3_small,
