@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -14,6 +14,18 @@ def is_under(name: str, path: str) -> bool:
     (True, False)
     """
     return not path or name == path or name.startswith(path + ".")
+
+
+def upwards(name: str) -> Iterator[str]:
+    """All paths that a dotted name is under: itself, then one part less each time, the empty path last.
+
+    >>> list(upwards("layer4.0.conv1"))
+    ['layer4.0.conv1', 'layer4.0', 'layer4', '']
+    """
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+    yield ""
 
 
 def join(path: str, name: str) -> str:

@@ -1,6 +1,5 @@
 """No text of a checkpoint is imported, run or followed, and no pickle is trusted."""
 
-import contextlib
 import dataclasses
 import pickle
 import random
@@ -183,11 +182,17 @@ def test_a_pickle_that_wants_to_run_code_is_refused_and_names_it(
 def test_damage_anywhere_in_a_file_is_refused_or_harmless(tmp_path: Path) -> None:
     chance = random.Random(0)
     for write in (torch.save, torch_save_of_old):
+        refused = 0
         write({"state_dict": {"a": torch.zeros(3)}, "epoch": 3}, tmp_path / "whole.pth")
         content = (tmp_path / "whole.pth").read_bytes()
         for _ in range(300):
             damaged = bytearray(content)
             damaged[chance.randrange(len(content))] = chance.randrange(256)
             (tmp_path / "damaged.pth").write_bytes(damaged)
-            with contextlib.suppress(zoo.CheckpointError):
-                read_weights(tmp_path / "damaged.pth")
+            try:
+                found = read_weights(tmp_path / "damaged.pth")
+            except zoo.CheckpointError:
+                refused += 1
+            else:
+                assert all(isinstance(value, torch.Tensor) for value in found.values())
+        assert 0 < refused < 300

@@ -39,6 +39,7 @@ def check(subject: Subject, folder: Path, plain: Plain, *, places: int | None = 
     for policy in tried:
         keeping.check_policy(model, policy, given, order)
     control = keeping.check_control(model, given, order)
+    zoo.freeze(model, "none", order=order)
     _check_saved(subject, model, given, folder, plain)
     appended = _check_append(subject, given)
     return Outcome(len(tried), control, appended, (given.shape[2], given.shape[3]))
@@ -56,10 +57,9 @@ def loaded(subject: Subject) -> tuple[nn.Module, Tensor, RunningOrder]:
         usual = zoo.spec_of(model).preprocessing.size
         given = pictures((size, size) if size else usual)
         try:
+            # Norms over a batch need more than one value, and windows more than one place.
             with torch.no_grad():
-                assert keeping.scores(model.eval(), given).shape == (2, CLASSES)
-                # Norms over a batch need more than one value, and windows more than one place.
-                keeping.scores(model.train(), given)
+                assert keeping.scores(model.train(), given).shape == (2, CLASSES)
             return model, given, freezing.observe(model, given[:1])
         # Models refuse sizes in their own ways.
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
@@ -71,11 +71,11 @@ def loaded(subject: Subject) -> tuple[nn.Module, Tensor, RunningOrder]:
 
 def _check_saved(subject: Subject, model: nn.Module, given: Tensor, folder: Path, plain: Plain) -> None:
     """The file of the trained model loads strictly in its library's own model, which gives the same scores."""
-    zoo.freeze(model, "none")
     target = folder / "checkpoint"
     zoo.save_checkpoint(target, model)
     with torch.no_grad():
         seen = {"pictures": given, "scores": keeping.scores(model.eval(), given).contiguous()}
+    assert seen["scores"].shape == (2, CLASSES)
     safetensors.torch.save_file(seen, target / "seen.safetensors")
     lines = subject.lines.format(classes=CLASSES, more=subject.keywords(model))
     outcome = plain.outcome(lines, target)

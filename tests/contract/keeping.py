@@ -89,29 +89,34 @@ def _seen(model: nn.Module, part: Part) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def kept(model: nn.Module, part: Part) -> dict[str, Tensor]:
-    """The frozen parameters and the buffers of the part, copied."""
+def held(model: nn.Module, part: Part) -> dict[str, Tensor]:
+    """The frozen parameters and the buffers of the part."""
     values = {name: value for name, value in model.named_parameters() if name in part.parameters}
-    values |= {name: value for name, value in model.named_buffers() if name.rpartition(".")[0] in part.modules}
-    return {name: value.detach().clone() for name, value in values.items()}
+    return values | {name: value for name, value in model.named_buffers() if name.rpartition(".")[0] in part.modules}
 
 
 def moved(model: nn.Module, part: Part, given: Tensor, *, step: bool) -> list[str]:
     """What of a part differs after a step in train mode, parameters, buffers and results; nothing where it is held."""
     model.train()
-    before = kept(model, part)
+    before = {name: value.detach().clone() for name, value in held(model, part).items()}
+
+    def differing() -> list[str]:
+        after = held(model, part)
+        return [name for name, value in before.items() if not torch.equal(value, after[name])]
+
     with _seen(model, part) as first:
         out = scores(model, given)
     assert out.shape == (len(given), CLASSES), f"scores of shape {tuple(out.shape)}"
     if step:
         _step(model, part, out)
+    found = differing()
+    if found or not first:
+        return found
     with torch.no_grad(), _seen(model, part) as second:
         model.train()
         scores(model, given)
-    after = kept(model, part)
-    found = [name for name in before if not torch.equal(before[name], after[name])]
     alike = len(first) == len(second) and all(torch.equal(*both) for both in zip(first, second, strict=True))
-    return found if alike else [*found, f"results of {', '.join(part.watched)}"]
+    return differing() + ([] if alike else [f"results of {', '.join(part.watched)}"])
 
 
 def _step(model: nn.Module, part: Part, out: Tensor) -> None:

@@ -53,6 +53,25 @@ print(json.dumps({job["key"]: outcome(job) for job in json.load(sys.stdin)}))
 """
 
 
+def without_zoo(jobs: list[dict[str, Any]]) -> dict[str, str]:
+    """What a process without zoo made of each checkpoint, by the job's key; `same outputs` where all is well.
+
+    A job has a `key`, a `folder`, the lines to `build` the library's own model, or none, and whether to `rebuild` it
+    by the checkpoint's lines; beside the folder lies `example.safetensors`, with `pictures` and the outputs of each.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ZOO],
+        input=json.dumps(jobs),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def logits(model: nn.Module, pictures: Tensor) -> Tensor:
     """The class scores, also of models that return them within an object."""
     out = model(pictures)
@@ -127,16 +146,7 @@ class SourceContract:
                     key = f"{name} {head}"
                     jobs.append({"key": key, "folder": str(target), "build": plain, "rebuild": cls.rebuilds})
                 safetensors.torch.save_file(example, Path(folder, str(number), "example.safetensors"))
-            done = subprocess.run(
-                [sys.executable, "-c", WITHOUT_ZOO],
-                input=json.dumps(jobs),
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=300,
-            )
-            assert done.returncode == 0, done.stderr
-            yield json.loads(done.stdout.splitlines()[-1])
+            yield without_zoo(jobs)
 
     def test_it_stays_the_librarys_own_model(self, name: str, place: Path) -> None:
         model, own = self.load(name, place), self.theirs(name, place)

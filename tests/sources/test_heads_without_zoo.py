@@ -1,8 +1,5 @@
 """Every head on every kind of model: a checkpoint's own lines build it where zoo cannot be imported."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +12,7 @@ from torch import nn
 import zoo
 from zoo import catalog
 
-from .contract import WITHOUT_ZOO, logits
+from .contract import logits, without_zoo
 
 SMALL = ("squeezenet1_1", "resnet18", "timm:vit_tiny_patch16_224", "timm:convnext_atto", "hf")
 LARGE = ("vgg11", "vit_b_32")
@@ -75,17 +72,7 @@ def run_without_zoo(names: tuple[str, ...], folder: Path, place: Path) -> dict[s
                 {"key": f"{name} {head}", "folder": str(folder / str(number) / head), "build": "", "rebuild": 1}
             )
         safetensors.torch.save_file(example, folder / str(number) / "example.safetensors")
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_ZOO],
-        input=json.dumps(jobs),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return without_zoo(jobs)
 
 
 def pictures_of(model: nn.Module) -> torch.Tensor:

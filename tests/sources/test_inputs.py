@@ -1,8 +1,5 @@
 """Pictures of other channels or another size than those of the pretrained weights."""
 
-import json
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +14,7 @@ import zoo
 from tests.checkpoint.conftest import changed
 from zoo.sources.channels import adapted, first_layer
 
-from .contract import WITHOUT_ZOO, logits
+from .contract import logits, without_zoo
 from .test_hf import write_model
 
 FileOf = Callable[[str], Path]
@@ -283,15 +280,7 @@ def test_without_zoo_the_lines_of_a_checkpoint_build_such_a_model(
         example = {"pictures": pictures, "saved": outputs}
         safetensors.torch.save_file(example, folder.parent / "example.safetensors")
         jobs.append({"key": f"{name} {given}", "folder": str(folder), "build": "", "rebuild": True})
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_ZOO],
-        input=json.dumps(jobs),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    assert json.loads(done.stdout.splitlines()[-1]) == {f"{name} {given}": "same outputs" for name, _, given in cases}
+    assert without_zoo(jobs) == {f"{name} {given}": "same outputs" for name, _, given in cases}
 
 
 @pytest.mark.parametrize("given", [{"channels": 1}, {"channels": 4, "img_size": 96}])

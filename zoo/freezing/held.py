@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from torch import nn
 
 from zoo.freezing.order import RunningOrder
-from zoo.names import is_under
+from zoo.names import join, upwards
 
 _SLOT = "train"
 
@@ -29,8 +29,9 @@ class EvalHandle:
 
     def __call__(self, mode: bool = True) -> nn.Module:
         """What `train` does: nothing to the frozen part, the usual to the rest."""
+        held = {id(part) for part in self.held}
         for part in self.module.modules():
-            part.training = mode and not any(part is each for each in self.held)
+            part.training = mode and id(part) not in held
         return self.module
 
 
@@ -43,25 +44,26 @@ def modules_to_hold(model: nn.Module, frozen: Collection[str], order: RunningOrd
     """
     names = [name for name, _ in model.named_parameters()]
     fed_frozen = order.with_frozen_inputs({name for name in names if name not in frozen})
-    chosen: list[str] = []
+    with_parameters = {path for name in names for path in upwards(name)}
+    with_trained = {path for name in names if name not in frozen for path in upwards(name)}
+    chosen: dict[str, None] = {}
     for path, _ in model.named_modules():
-        own = [name for name in names if is_under(name, path)]
-        if own:
-            hold = all(name in frozen for name in own)
+        if path in with_parameters:
+            hold = path not in with_trained
         elif path in order.returned:
             hold = path in fed_frozen
         else:
             hold = path.rpartition(".")[0] in chosen
         if hold and path:
-            chosen.append(path)
-    return chosen
+            chosen[path] = None
+    return list(chosen)
 
 
 def hold(model: nn.Module, modules: Sequence[str]) -> None:
     """Put a handle on each frozen root and these modules in eval mode, now and from now on."""
-    for root in _roots(modules):
+    for root, paths in _by_root(modules).items():
         module = model.get_submodule(root)
-        handle = EvalHandle(module, [model.get_submodule(path) for path in modules if is_under(path, root)])
+        handle = EvalHandle(module, [model.get_submodule(path) for path in paths])
         vars(module)[_SLOT] = handle
         handle(module.training)
 
@@ -80,16 +82,15 @@ def held_modules(model: nn.Module) -> list[str]:
     for path, module in model.named_modules():
         handle = vars(module).get(_SLOT)
         if isinstance(handle, EvalHandle):
-            for name, part in module.named_modules():
-                if any(part is each for each in handle.held):
-                    found.append(f"{path}.{name}" if path and name else path or name)
+            held = {id(part) for part in handle.held}
+            found += [join(path, name) for name, part in module.named_modules() if id(part) in held]
     return found
 
 
-def _roots(modules: Iterable[str]) -> list[str]:
-    """The paths that lie below no other of them; definition order names a parent before its parts."""
-    roots: list[str] = []
+def _by_root(modules: Iterable[str]) -> dict[str, list[str]]:
+    """The paths by the outermost of them that they lie under; definition order names a parent before its parts."""
+    roots: dict[str, list[str]] = {}
     for path in modules:
-        if not any(is_under(path, root) for root in roots):
-            roots.append(path)
+        root = next((each for each in upwards(path) if each in roots), path)
+        roots.setdefault(root, []).append(path)
     return roots

@@ -215,11 +215,12 @@ def _is_main_stack(part: nn.Module, module: nn.Module, model: nn.Module) -> bool
     A row of single layers, convolutions with their norms, say, is the inside of a block, unless it holds most of
     the model's layers, as in MobileNet v1.
     """
+    if not isinstance(part, CONTAINERS):
+        return False
     blocks = list(part.children())
     kinds = len({type(block) for block in blocks})
     return (
-        isinstance(part, CONTAINERS)
-        and len(blocks) > 1
+        len(blocks) > 1
         and (kinds == 1 or (isinstance(part, nn.ModuleList) and kinds < len(blocks)))
         and any(True for _ in blocks[0].children())
         and _size(part) > _size(module) / 2
