@@ -1,7 +1,10 @@
 """A cut model gives what a module of the whole model gives, and has nothing that only follows it."""
 
 import copy
+import importlib
+import io
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,3 +183,75 @@ def test_a_module_that_runs_more_often_in_training_is_told() -> None:
 
     with pytest.raises(zoo.UsageError, match="another number of times in training"):
         zoo.cut_at(Repeats(), "part", sample=torch.zeros(2, 2))
+
+
+class Wrapped(nn.Module):
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features, self.fc = features, nn.Linear(128, 2)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        scores: Tensor = self.fc(self.features(pictures).mean((2, 3)))
+        return scores
+
+
+def test_it_is_saved_whole_and_wrapped() -> None:
+    cut, pictures = zoo.cut_at(load("resnet18"), "layer2"), pictures_for("resnet18")
+    file = io.BytesIO()
+    torch.save(cut, file)
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=False)(pictures), cut(pictures))
+    assert torch.equal(nn.DataParallel(cut)(pictures), cut(pictures))
+    model = Wrapped(cut)
+    assert torch.equal(copy.deepcopy(model)(pictures), model(pictures))
+
+
+def test_on_each_device_dataparallel_runs_that_devices_own_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replicas are shallow copies: with the forward of the first one, all would run on its device."""
+    # The module, of whose name its package makes the function.
+    replicating = importlib.import_module("torch.nn.parallel.replicate")
+
+    def doubled(tensors: list[Tensor], devices: list[Any], detach: bool = False) -> list[list[Tensor]]:
+        return [[each * scale for each in tensors] for scale in (1.0, 2.0)]
+
+    monkeypatch.setattr(replicating, "_broadcast_coalesced_reshape", doubled)
+    monkeypatch.setattr(replicating, "_get_device_index", lambda device, *_: device)
+    model = zoo.cut_at(load("timm:vit_tiny_patch16_224"), "patch_embed")
+    same, other = replicating.replicate(model, [0, 1])
+    pictures = pictures_for("vit")
+    with torch.no_grad():
+        assert torch.equal(same(pictures), model(pictures))
+        torch.testing.assert_close(other(pictures), 2 * model(pictures))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch looks at it itself
+def test_it_compiles() -> None:
+    cut, pictures = zoo.cut_at(load("resnet18"), "layer1"), pictures_for("resnet18")
+    assert torch.equal(torch.compile(cut, backend="eager")(pictures), cut(pictures))
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_what_cannot_follow_it_says_so(within: bool, tmp_path: Path) -> None:
+    cut, pictures = zoo.cut_at(load("resnet18"), "layer2"), pictures_for("resnet18")
+    model = Wrapped(cut) if within else cut
+    with pytest.raises(zoo.UsageError, match="cannot follow a ResNet that is cut: it leaves its forward at layer2"):
+        torch.export.export(model, (pictures,), strict=False)
+    with pytest.raises(zoo.UsageError, match="was cut by zoo, and torch alone cannot build it again"):
+        zoo.save_checkpoint(tmp_path / "whole", model, whole=True)
+    assert not (tmp_path / "whole").exists()
+    saved = zoo.save_checkpoint(tmp_path / "state", model)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        [each.zero_() for each in twin.parameters()]
+    expected = model.eval()(pictures)
+    assert torch.equal(zoo.load_checkpoint(saved.folder, twin)(pictures), expected)
+
+
+def test_where_a_graph_is_needed_torchvision_gives_the_same_features() -> None:
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    model, pictures = load("resnet18"), pictures_for("resnet18")
+    graph = create_feature_extractor(model, {"layer2": "features"}).eval()
+    exported = torch.export.export(graph, (pictures,)).module()
+    torch.testing.assert_close(exported(pictures)["features"], zoo.cut_at(model, "layer2")(pictures))

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from zoo import files, freezing
+from zoo import files, freezing, surgery
 from zoo.checkpoint import reading, writing
 from zoo.checkpoint.config import Config
 from zoo.checkpoint.delta import Base
@@ -208,7 +208,15 @@ def _whole_model(path: Path, trust: str | None, *, alone: bool) -> nn.Module:
 
 
 def stripped(model: nn.Module) -> nn.Module:
-    """A copy on the CPU in eval mode that has nothing of zoo's: no spec, no handles, nothing frozen."""
+    """A copy on the CPU in eval mode that has nothing of zoo's: no spec, no handles, nothing frozen.
+
+    Raises UsageError for a model that is cut, whose forward is zoo's.
+    """
+    if surgery.is_cut(model):
+        raise UsageError(
+            f"this {type(model).__name__} was cut by zoo, and torch alone cannot build it again.",
+            "save its state alone, and load that into a model that was cut at the same place",
+        )
     plain = copy.deepcopy(model).to("cpu")
     freezing.unfreeze(plain)
     set_spec(plain, None)

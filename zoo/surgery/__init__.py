@@ -5,6 +5,7 @@ the place exists and names near ones, prints nothing, and returns what it took o
 """
 
 from zoo.surgery.cutting import cut_at as cut_at
+from zoo.surgery.cutting import is_cut as is_cut
 from zoo.surgery.places import Change as Change
 from zoo.surgery.places import Modules as Modules
 from zoo.surgery.places import ends_in as ends_in

@@ -3,8 +3,7 @@
 The model's own `forward` runs, and stops when the module has returned; so any model can be cut, whatever its code
 does. A handle in the place of `forward` stops it. As with frozen parts it is of an importable class and refers to its
 model, so that copies and pickles have handles of their own, and nothing else changes: the class, the keys, what is
-frozen, and how it answers `train()`. What runs only behind the cut is None in the extractor. torch.export does not
-follow a forward that is left in the middle.
+frozen, and how it answers `train()`. What runs only behind the cut is None in the extractor.
 """
 
 import copy
@@ -39,6 +38,11 @@ def cut_at(model: nn.Module, path: str, *, sample: Tensor | None = None) -> nn.M
     What runs before the cut is seen on one batch, in train and in eval mode: `sample`, or the input size that zoo
     knows for its own models.
 
+    The copy can be copied, pickled, wrapped (DataParallel, DistributedDataParallel) and compiled, there in parts.
+    torch.export and torch.fx do not follow a forward that is left in the middle: for them
+    `torchvision.models.feature_extraction.create_feature_extractor(model, {"layer3": "features"})` makes a graph of
+    a model that torch.fx can trace.
+
     Raises UsageError with near paths when there is no such place, or the model does not run it.
     """
     model = unwrapped(model)
@@ -53,21 +57,41 @@ def cut_at(model: nn.Module, path: str, *, sample: Tensor | None = None) -> nn.M
     # What a copy is said to have made already is not copied; None is how torch notes what is absent.
     cut: nn.Module = copy.deepcopy(model, {id(each): None for each in _absent(model, runs)})
     set_spec(cut, None)
-    # A bound method, which copies and pickles take along with the model that it belongs to.
-    vars(cut)["forward"] = Cut(cut, path, runs[0].calls).forward
+    Cut(cut, path, runs[0].calls).attach()
     return cut
 
 
+def is_cut(model: nn.Module) -> bool:
+    """Whether a model, or one within it, is what `cut_at` gave."""
+    return any(isinstance(getattr(vars(each).get("forward"), "__self__", None), Cut) for each in model.modules())
+
+
 class Cut:
-    """Has the method that stands in for the `forward` of a model that is cut."""
+    """Has the methods that stand in for those of a model that is cut."""
 
     def __init__(self, model: nn.Module, path: str, calls: int) -> None:
         self.model = model
         self.path = path
         self.calls = calls
 
+    def attach(self) -> None:
+        """Put them into the model, as bound methods, which copies and pickles take along with it."""
+        vars(self.model).update(forward=self.forward, _replicate_for_data_parallel=self.replica)
+
+    def replica(self) -> nn.Module:
+        """What DataParallel puts on another device, cut by itself; with the methods here it would run this model."""
+        made: nn.Module = type(self.model)._replicate_for_data_parallel(self.model)
+        Cut(made, self.path, self.calls).attach()
+        return made
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module at the path gives when it returns for the last time."""
+        """What the module at the path gives when it returns for the last time; torch.export is refused."""
+        if torch.compiler.is_exporting():
+            raise UsageError(
+                f"torch.export cannot follow a {type(self.model).__name__} that is cut: it leaves its forward at"
+                f" {self.path}.",
+                "torchvision.models.feature_extraction.create_feature_extractor gives a graph, which it can",
+            )
         left = [self.calls]
 
         def stop(module: nn.Module, args: Any, out: Any) -> None:
