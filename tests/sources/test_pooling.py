@@ -191,6 +191,27 @@ def test_a_head_that_pools_says_why_it_does_not_fit(name: str, head: str, messag
         load(name, head)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v2",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("densenet121", "mnasnet1_0", "mnasnet0_5", "vit_b_16", "vit_b_32", "vgg11", "squeezenet1_1")
+        ),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("alexnet", "vgg19_bn", "densenet161", "densenet201")),
+    ],
+)
+def test_where_no_module_pools_a_model_is_named_that_does(name: str) -> None:
+    with pytest.raises(zoo.UsageError) as caught:
+        load(name, "concat-pool")
+    told, heads, other = str(caught.value).splitlines()
+    assert "takes the place of a pool, which" in told
+    assert "concat-pool" not in heads
+    for head in ("concat-pool", "attention-pool"):
+        assert scores(load(other.rpartition(" ")[2], head)).shape == (2, 3)
+
+
 def test_a_refused_head_leaves_a_pool_where_it_stands() -> None:
     model = load()
     pool, before = model.avgpool, scores(model)

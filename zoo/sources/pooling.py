@@ -6,6 +6,7 @@ head must see the same. What pools scores behind the head, as in squeezenet, is 
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from zoo import surgery
 from zoo.errors import UsageError
 from zoo.head import building, presets
 from zoo.names import listed
-from zoo.registry import POOL_ATTRIBUTE, Kind, Mode, ModelSpec, spec_of
+from zoo.registry import POOL_ATTRIBUTE, Kind, Mode, ModelSpec, index, spec_of
 from zoo.sources import timm
 
 
@@ -106,7 +107,10 @@ def _put(model: nn.Module, spec: ModelSpec, preset: presets.Preset, mode: Mode) 
         place = _look(model, spec)
     except _NoPlaceError as error:
         reason = f"takes the place of a pool, which {spec.full_name} does not have: {error}."
-        raise presets.refuse(preset, reason, spec.kind) from error
+        refused = presets.refuse(preset, reason, spec.kind)
+        other = _with_pool(spec)
+        hints = (*refused.hints, *((f"a model of about its size that has one: {other}",) if other else ()))
+        raise UsageError(refused.message, *hints) from error
     if place.kind not in preset.takes:
         what = f"takes {listed(preset.takes)}, and {spec.full_name} pools {place.kind}."
         raise presets.refuse(preset, what, spec.kind, place.kind)
@@ -118,6 +122,33 @@ def _put(model: nn.Module, spec: ModelSpec, preset: presets.Preset, mode: Mode) 
         reason, wide = f"does not fit {spec.full_name}: {error}.", features > place.features
         pooled = place.kind if wide else None
         raise presets.refuse(preset, reason, spec.kind, pooled, widen=not wide) from error
+
+
+# The same networks, in timm, which pools by a module where torchvision calls a function or takes the class token.
+_TWINS = {
+    "mobilenet_v2": "mobilenetv2_100",
+    "mnasnet1_0": "mnasnet_100",
+    "vit_b_16": "vit_base_patch16_224",
+    "vit_b_32": "vit_base_patch32_224",
+    "vit_l_16": "vit_large_patch16_224",
+    "vit_l_32": "vit_large_patch32_224",
+    "vit_h_14": "vit_huge_patch14_224",
+}
+
+
+def _with_pool(spec: ModelSpec) -> str | None:
+    """A model of torchvision's or timm's that pools by a module, in the place of one of torchvision's that does not."""
+    if spec.source != "torchvision":
+        return None
+    if spec.name in _TWINS or spec.name.startswith("densenet"):
+        return f"timm:{_TWINS.get(spec.name, spec.name)}"
+    size = index("torchvision")["models"][spec.name]["parameters"]
+    residual = {
+        name: abs(math.log(facts["parameters"] / size))
+        for name, facts in index("torchvision")["models"].items()
+        if name.startswith(("resnet", "resnext", "regnet"))
+    }
+    return f"torchvision:{min(residual, key=residual.__getitem__)}"
 
 
 def _look(model: nn.Module, spec: ModelSpec) -> _Place:
@@ -138,7 +169,7 @@ def _look(model: nn.Module, spec: ModelSpec) -> _Place:
     if path is None and spec.source == "timm" and (slot := timm.empty_pool(model)):
         return _Place(slot, "tokens", spec.features, {"channels_last": True, "places": 1, "flatten": True})
     if path is None:
-        raise _NoPlaceError("no module of it pools what its head receives")
+        raise _NoPlaceError("no module of it pools what its head receives, its own forward does")
     if any(True for _ in surgery.get_module(model, path).parameters()):
         raise _NoPlaceError(f"its pool at {path} is learned already")
     return _place_at(path, *shapes[path])
