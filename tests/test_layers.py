@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "zoo"
 DOOR = "zoo"
 LAYERS = {
     0: {"errors"},
-    1: {"catalog", "files", "names", "recipe", "registry", "seeding", "units"},
+    1: {"catalog", "files", "markup", "names", "recipe", "registry", "seeding", "units"},
     2: {"checkpoint", "data", "freezing", "head", "layers", "summarizing", "surgery", "tracking", "training"},
     3: {"sources"},
     4: {"demo", "evaluating", "exporting", "finetuning", "foreseeing", "predicting"},

@@ -29,6 +29,8 @@ def run(code: str, name: str, names: dict[str, Any]) -> list[dict[str, Any]]:
         outputs.append({"name": "stdout", "output_type": "stream", "text": lines(printed.getvalue())})
     if value is not None:
         data = {"text/plain": lines(pprint.pformat(value, width=100))}
+        if hasattr(value, "_repr_html_"):
+            data = {"text/html": lines(value._repr_html_()), **data}
         outputs.append({"data": data, "execution_count": None, "metadata": {}, "output_type": "execute_result"})
     return outputs
 

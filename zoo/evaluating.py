@@ -10,6 +10,7 @@ from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
 from zoo.data.tables import Columns
 from zoo.errors import CheckpointError
+from zoo.markup import table
 from zoo.names import listed
 from zoo.registry import find_spec
 from zoo.sources.checkpoints import load_checkpoint, located
@@ -33,6 +34,13 @@ class Evaluation:
     """The figures of each class, label or target."""
     confusion: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        facts = [vars(each) for each in self.classes]
+        head = tuple(facts[0]) if facts else ()
+        whole = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        caption = f"{self.checkpoint} on {self.pictures:,} pictures of {self.data}: {whole}"
+        return table(caption, [tuple(each.values()) for each in facts], head)
 
     def to_values(self) -> dict[str, Any]:
         """The evaluation as plain values."""

@@ -17,6 +17,7 @@ from zoo.data.folders import pictures_of
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import problems_of, require_readable
 from zoo.errors import CheckpointError, DataError, UsageError
+from zoo.markup import table
 from zoo.registry import HeadSpec, ModelSpec, Task, find_spec
 from zoo.sources.checkpoints import load_checkpoint, located
 from zoo.sources.classes import class_names
@@ -47,6 +48,13 @@ class Prediction:
         if self.task == "regression":
             raise UsageError("a regression tells numbers, not classes.", "they are in the prediction's .values")
         return self.classes[0] if self.classes else max(self.values, key=self.values.__getitem__)
+
+    def _repr_html_(self) -> str:
+        numbers = (
+            dict(zip(self.classes, self.probabilities, strict=True)) if self.task == "single-label" else self.values
+        )
+        head = ("target", "value") if self.task == "regression" else ("class", "probability")
+        return table(str(self.path), numbers.items(), head)
 
     def to_values(self) -> dict[str, Any]:
         """The prediction as plain values."""

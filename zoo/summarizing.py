@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.markup import table
 from zoo.names import join
 from zoo.registry import find_spec, unwrapped
 
@@ -58,9 +59,7 @@ class Summary:
     def __str__(self) -> str:
         rows = []
         for line in self.lines:
-            label = line.path.rpartition(".")[2] or self.name
-            if line.repeats > 1:
-                label += f" … {line.last.rpartition('.')[2]} ({line.repeats} alike)"
+            label = _label(line, self.name)
             shape = "×".join(map(str, line.shape)) if line.shape else ""
             start = f"{'  ' * line.depth + label:<34} {line.type:<24} {shape:<14}"
             rows.append(f"{start} {line.parameters:>12,}  {line.state}".rstrip())
@@ -68,6 +67,25 @@ class Summary:
         return "\n".join([*rows, f"trained {self.trained:,} of {self.parameters:,} ({share:.3g} %)"])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                "\u2003" * line.depth + _label(line, self.name),
+                line.type,
+                " × ".join(map(str, line.shape or ())),
+                line.parameters or None,
+                line.state,
+            )
+            for line in self.lines
+        ]
+        caption = f"{self.name}: {self.trained:,} of {self.parameters:,} parameters are trained"
+        return table(caption, rows, ("module", "type", "gives", "parameters", "state"))
+
+
+def _label(line: Line, name: str) -> str:
+    label = line.path.rpartition(".")[2] or name
+    return label + (f" … {line.last.rpartition('.')[2]} ({line.repeats} alike)" if line.repeats > 1 else "")
 
 
 def summary(model: nn.Module, *, sample: Tensor | None = None, depth: int = 3) -> Summary:

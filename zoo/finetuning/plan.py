@@ -15,6 +15,7 @@ from zoo.data.fingerprint import fingerprint
 from zoo.data.loading import Loader, evaluation_transform, training_transform
 from zoo.finetuning.table import Row
 from zoo.freezing.order import RunningOrder
+from zoo.markup import table
 from zoo.recipe import Recipe
 from zoo.registry import ModelSpec, spec_of
 from zoo.training.devices import Device
@@ -101,6 +102,10 @@ class Run:
     """The last epoch's figures with every class; None for a run that was finished before."""
     peak: int | None = field(default=None, repr=False)
     """The most memory that was in use, in bytes, where the system tells."""
+
+    def _repr_html_(self) -> str:
+        rows = [*self.metrics.items(), ("best", self.best), ("epochs", self.epochs), ("seconds", self.seconds)]
+        return table(f"{self.folder}: its best checkpoint is of epoch {self.best_epoch}", rows)
 
     def to_values(self) -> dict[str, Any]:
         """The run as plain values for programs."""

@@ -23,6 +23,7 @@ from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import trainer_of
 from zoo.finetuning.stages import apply_stage
 from zoo.foreseeing import FEWEST, check_search
+from zoo.markup import table
 from zoo.recipe import Recipe
 from zoo.training import loop
 
@@ -48,6 +49,15 @@ class RateSearch:
     """The rate in the middle of its longest fall, a more careful choice."""
     diverged: bool
     """Whether the test ended early, the loss being far above its lowest value or no number."""
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("suggestion, where the loss falls fastest", self.suggestion),
+            ("valley, more careful", self.valley),
+            ("rates tried", len(self.rates)),
+            ("the loss", "diverged" if self.diverged else "did not diverge"),
+        ]
+        return table(f"learning rates for {self.model}", rows)
 
     def to_values(self) -> dict[str, Any]:
         """The search as plain values for programs."""

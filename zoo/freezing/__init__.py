@@ -5,6 +5,7 @@ parameter names, `held` keeps frozen modules in eval mode through every `model.t
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from zoo.errors import UsageError
 from zoo.freezing import held, policy
 from zoo.freezing.dividing import Block, BlockRow, blocks_of, in_words, rows_of
 from zoo.freezing.order import RunningOrder, record
+from zoo.markup import table
 from zoo.recipe.policies import ALLOWED, words
 from zoo.registry import find_spec, unwrapped
 from zoo.units import some
@@ -39,6 +41,18 @@ class Frozen:
         counts = f"{some(len(self.parameters), 'parameter')}, {some(len(self.held), 'module')} in eval mode"
         changed = "" if self.revived is None else f"; {some(len(self.revived), 'parameter')} trained again"
         return f"Frozen({self.policy!r}: {what}{counts}{changed})"
+
+    def _repr_html_(self) -> str:
+        first = {name.partition(".")[0] for name in self.parameters}
+        depth = 2 if len(first) < 2 else 1
+        parts = [".".join(name.split(".")[:depth]) for name in (*self.parameters, *self.held)]
+        frozen, held = (
+            Counter(parts[: len(self.parameters)]),
+            Counter(parts[len(self.parameters) :]),
+        )
+        rows = [(part, frozen[part] or None, held[part] or None) for part in dict.fromkeys(parts) if part]
+        caption = f"frozen by {self.policy}" + (f": {self.meaning}" if self.meaning else "")
+        return table(caption, rows, ("part", "parameters", "modules in eval mode"))
 
 
 def freeze(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from zoo.errors import UsageError
+from zoo.markup import table
 from zoo.names import is_under
 
 SPEC_ATTRIBUTE, POOL_ATTRIBUTE = "zoo_spec", "zoo_pool"
@@ -165,6 +166,18 @@ class ModelSpec:
         below = self.head_prefix.removeprefix(self.head_path)
         pool = (self.head.pool_path,) if self.head and self.head.pool_path else ()
         return (*(path + below for path in self.head_paths), *pool)
+
+    def _repr_html_(self) -> str:
+        height, width = self.preprocessing.size
+        rows = [
+            ("weights", self.weights or "random"),
+            ("input", f"{len(self.preprocessing.mean)} × {height} × {width}"),
+            ("head", f"{self.head.called if self.head else 'the original one'} at {', '.join(self.head_prefixes)}"),
+            ("it receives", f"{self.features} ({self.kind})"),
+            *([("classes", ", ".join(self.head.classes)), ("task", self.head.task)] if self.head else []),
+            ("licence", self.licence),
+        ]
+        return table(self.full_name, rows)
 
     def in_head(self, name: str) -> bool:
         """Whether a dotted name is a head's or lies below one."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from zoo.errors import UsageError
+from zoo.markup import table
 from zoo.names import join, matching, near_hint
 from zoo.registry import Kind
 
@@ -80,6 +81,11 @@ class Modules(dict[str, nn.Module]):
         shown = [f"{path:<{width}}  {_line(module)}" for path, module in list(self.items())[:_SHOWN]]
         more = [f"… and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
         return "\n".join([*shown, *more])
+
+    def _repr_html_(self) -> str:
+        rows = [(path, _line(module)) for path, module in list(self.items())[:_SHOWN]]
+        count = f"{len(self)} modules" + (f", the first {_SHOWN}" if len(self) > _SHOWN else "")
+        return table(count, rows, ("path", "module"))
 
 
 _SHOWN = 50
