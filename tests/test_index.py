@@ -3,13 +3,15 @@
 Its versions need not be the installed ones: what a library has since renamed is not looked at.
 """
 
+import contextlib
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy
 import pytest
@@ -17,10 +19,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo import registry
+import zoo
+from tests.conftest import Command
+from zoo import catalog, registry
 from zoo.data.loading import evaluation_transform
+from zoo.errors import UsageError
 from zoo.freezing.order import places, record
-from zoo.registry import Preprocessing
+from zoo.registry import Preprocessing, Task
 from zoo.sources import hf, timm, torchvision
 from zoo.surgery import ends_in, get_module
 
@@ -270,3 +275,42 @@ def test_the_page_of_models_is_what_the_index_says() -> None:
     from tools import models_page
 
     assert models_page.PAGE.read_text(encoding="utf-8") == models_page.page(), "python tools/models_page.py"
+
+
+LOOKED_AT = [
+    *("shufflenet_v2_x0_5", "resnet18", "squeezenet1_1", "timm:test_convnext", "timm:test_vit", "timm:test_resnet"),
+    *("timm:test_maxvit", "timm:mobilenetv3_small_050", "timm:regnetx_002", "timm:deit_tiny_distilled_patch16_224"),
+]
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_the_heads_and_tasks_that_info_tells_are_those_that_a_model_takes(name: str, zoo_command: Command) -> None:
+    told = json.loads(zoo_command("info", name, "--json").out)
+    model = zoo.load(name, 3, weights=None)
+    taken: dict[str, list[str]] = {"heads": [], "tasks": []}
+    for head in catalog.names("heads"):
+        with contextlib.suppress(UsageError):
+            zoo.swap_head(model, head)
+            taken["heads"].append(head)
+    zoo.swap_head(model)
+    for task in get_args(Task):
+        with contextlib.suppress(UsageError):
+            zoo.swap_head(model, classes=2, task=task)
+            taken["tasks"].append(task)
+    assert taken == {"heads": told["heads"], "tasks": told["tasks"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("resnet18", "every head; every task"),
+        ("mobilenet_v2", "the heads cosine, dropout-linear, linear, mlp, norm-linear; every task"),
+        ("squeezenet1_1", "the heads cosine, dropout-linear, linear, mlp; the task single-label alone"),
+        ("quantized_resnet18", None),
+    ],
+)
+def test_info_says_in_a_line_which_heads_and_tasks_a_model_takes(
+    name: str, line: str | None, zoo_command: Command
+) -> None:
+    lines = zoo_command("info", name).out.splitlines()
+    assert [each.split(maxsplit=1)[1] for each in lines if each.startswith("  takes ")] == ([line] if line else [])

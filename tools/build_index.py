@@ -27,8 +27,9 @@ from looking import LeftOut, in_words, multiply_adds_and_pool, parameters_of, ra
 from torch import nn
 
 from zoo.freezing.order import RunningOrder, places
-from zoo.registry import Preprocessing
-from zoo.sources import hf, timm, torchvision
+from zoo.registry import ModelSpec, Preprocessing, set_spec
+from zoo.sources import hf, pooling, timm, torchvision
+from zoo.sources.loading import is_above_zero
 from zoo.surgery import ends_in
 
 INDEX = Path(__file__).parent.parent / "zoo" / "index"
@@ -91,7 +92,7 @@ def torchvision_facts(name: str) -> Facts:
             seen = {"parameters": parameters_of(create()), "places": []}
         seen["refused"] = QUANTIZED.format(name.removeprefix("quantized_"))
     else:
-        seen = examined(create, torchvision.head_path, usual)
+        seen = examined(create, torchvision.head_path, usual, source="torchvision")
     if name in torchvision.WITH_AUXILIARY_HEADS:
         seen["note"] = AUXILIARY.replace("NAME", repr(name))
     weights = {each.name: _torchvision_weights(each) for each in sets}
@@ -129,7 +130,7 @@ def timm_facts(name: str) -> Facts:
     chosen = models.get_pretrained_cfg(name)
     default = (chosen.tag or "default") if sets else None
     usual = timm.preprocessing(name)
-    seen = examined(lambda: timm.create(name), timm.head_path, usual, timm.lacks_classifier)
+    seen = examined(lambda: timm.create(name), timm.head_path, usual, timm.lacks_classifier, "timm")
     if not chosen.num_classes:
         if "refused" in seen:
             seen["refused"] = MAKES_NONE
@@ -180,7 +181,7 @@ def hf_facts(kind: str) -> Facts:
     name = _documented_checkpoint(config)
     values = config(num_labels=HF_CLASSES).to_dict()
     usual = hf.preprocessing_of(_processor_defaults(kind, values.get("image_size")), values)
-    seen = examined(lambda: hf.create(values), hf.head_path, usual)
+    seen = examined(lambda: hf.create(values), hf.head_path, usual, source="hf")
     stated = {"preprocessing": usual, "default": "default", "weights": {"default": {"hub": name}}}
     return {"name": name, "type": kind, **seen, **stated}
 
@@ -213,6 +214,7 @@ def examined(
     head_path: Callable[[nn.Module], str | tuple[str, ...] | None],
     usual: Preprocessing,
     lacks_classifier: Callable[[nn.Module], bool] = lambda model: False,
+    source: str = "own",
 ) -> Facts:
     """What a model with random weights shows of itself; a classifier that its weights lack is not counted."""
     model, order = ran(build, usual.size)
@@ -230,11 +232,29 @@ def examined(
     if order is not None:
         cost, pool = multiply_adds_and_pool(model, usual.size, facts.get("head"))
         facts |= _stated(pool=pool) | {"multiply_adds": cost}
+    if order is not None and "refused" not in facts:
+        facts |= fitting_facts(source, model, paths, usual, facts)
     others = [(usual.size[0] + 32, usual.size[1] + 32), (usual.size[0] * 2, usual.size[1] * 2)]
     looks_up = type(model).__name__ in LOOKS_UP_POSITIONS
     if order is not None and (looks_up or not any(runs_at(model, size) for size in others)):
         facts["fixed_size"] = True
     return {**facts, "places": places(model, order) if order else []}
+
+
+def fitting_facts(
+    source: str, model: nn.Module, paths: Sequence[str], usual: Preprocessing, seen: Mapping[str, Any]
+) -> Facts:
+    """Which heads and tasks fit a model, as far as that is not every one."""
+    spec = ModelSpec(source, "", None, paths[0], seen["features"], seen["kind"], usual, more_heads=tuple(paths[1:]))
+    set_spec(model, dataclasses.replace(spec, pool_path=seen.get("pool")))
+    found = pooling.fitting(model)
+    set_spec(model, None)
+    facts: Facts = {"pools": found[0]} if found else {}
+    if found and not found[1]:
+        facts["fixed_features"] = True
+    if is_above_zero(model, paths[0]):
+        facts["above_zero"] = True
+    return facts
 
 
 def _head_facts(model: nn.Module, paths: Sequence[str], order: RunningOrder | None) -> Facts:

@@ -4,10 +4,12 @@ import csv
 import dataclasses
 import json
 import statistics
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import zoo
 from tests.conftest import Command, write_pictures, write_squares
@@ -346,3 +348,26 @@ def test_a_model_that_cuts_its_outputs_off_at_zero_is_refused() -> None:
     for task in ("binary", "multi-label", "regression"):
         with pytest.raises(UsageError, match="has a ReLU behind its head, so no output is below 0"):
             zoo.load("squeezenet1_1", classes=2, weights=None, task=task)  # type: ignore[arg-type]
+
+
+class Named(nn.Module):
+    """Its head stands in a container whose modules have names, as in torchvision's vision transformers."""
+
+    def __init__(self, last: type[nn.Module] = nn.Identity) -> None:
+        super().__init__()
+        self.flatten = nn.Flatten()
+        self.heads = nn.Sequential(OrderedDict(before=nn.ReLU(), head=nn.Linear(3 * 16 * 16, 4), last=last()))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.heads(self.flatten(pictures))
+        return scores
+
+
+def test_what_stands_behind_a_head_is_looked_at_by_its_name_too() -> None:
+    zoo.register("tests-named", Named, head_path="heads.head", input_size=(16, 16))
+    zoo.register("tests-named-relu", lambda: Named(nn.ReLU), head_path="heads.head", input_size=(16, 16))
+    for task, outputs in (("binary", 1), ("multi-label", 2), ("regression", 2)):
+        model = zoo.load("own:tests-named", classes=["ant", "bee"], task=task)  # type: ignore[arg-type]
+        assert model(torch.zeros(1, 3, 16, 16)).shape == (1, outputs)
+        with pytest.raises(UsageError, match="has a ReLU behind its head"):
+            zoo.load("own:tests-named-relu", classes=["ant", "bee"], task=task)  # type: ignore[arg-type]

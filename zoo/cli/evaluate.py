@@ -65,7 +65,7 @@ def evaluate(
 
     from zoo.cli.output import console, print_json, table
     from zoo.evaluating import evaluate as measure
-    from zoo.finetuning.screens import WORDS, class_grid, figure
+    from zoo.finetuning.screens import class_grid, figures_line
     from zoo.names import printable
     from zoo.units import some
 
@@ -95,5 +95,4 @@ def evaluate(
     for row in grid.rows:
         shown.add_row(*(escape(printable(cell)) for cell in row))
     to.print(shown)
-    words = (f"{WORDS.get(name, name)} {figure(name, value)}" for name, value in found.metrics.items())
-    to.print(" · ".join(words), markup=False)
+    to.print(figures_line(found.metrics, len(found.classes)), markup=False)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo import registry
+from zoo import catalog, registry
 from zoo.cli.completion import model_names
 from zoo.cli.options import AsJson, Debug
 from zoo.errors import UsageError
@@ -70,6 +70,7 @@ def _lines(entry: registry.Entry) -> list[str]:
         f"  head           {entry.head_path or '–'}"
         + (f", {entry.features:,} features ({entry.kind})" if entry.features else "")
         + (f"; the same head also at {', '.join(entry.more_heads)}" if entry.more_heads else ""),
+        *_fitting(entry),
         f"  freeze until   {_folded(entry.places)}",
     ]
     if entry.source == "hf":
@@ -90,6 +91,24 @@ def _lines(entry: registry.Entry) -> list[str]:
     if entry.weights and missing:
         lines.append(f"  {LIBRARIES[entry.source]} states no {' and no '.join(missing)} of these weights")
     return lines
+
+
+def _fitting(entry: registry.Entry) -> list[str]:
+    """Which heads of the catalog and which tasks it takes."""
+    found = _heads(entry)
+    if not found:
+        return []
+    heads = "every head" if found == catalog.names("heads") else f"the heads {', '.join(found)}"
+    tasks = f"the task {entry.tasks[0]} alone" if len(entry.tasks) == 1 else "every task"
+    return [f"  takes          {heads}; {tasks}"]
+
+
+def _heads(entry: registry.Entry) -> list[str]:
+    from zoo.head.presets import fitting
+
+    if entry.refused or entry.kind is None:
+        return []
+    return fitting(entry.kind, entry.pools, widen=not entry.fixed_features)
 
 
 def _multiply_adds(entry: registry.Entry) -> list[str]:
@@ -136,4 +155,6 @@ def _values(entry: registry.Entry) -> dict[str, Any]:
     return {
         **dataclasses.asdict(entry),
         "weights": {tag: dict(facts) for tag, facts in entry.weights.items()},
+        "heads": _heads(entry),
+        "tasks": [] if entry.refused else entry.tasks,
     }

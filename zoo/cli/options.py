@@ -54,7 +54,11 @@ def split(given: Sequence[str] | None) -> list[str]:
 
 
 def key_values(settings: Sequence[str]) -> dict[str, Any]:
-    """What `--set` was given, by the keys of the recipe."""
+    """What `--set` was given, by the keys of the recipe.
+
+    >>> key_values(["lr=0.1", "label-column=age,weight"])
+    {'lr': 0.1, 'label-column': ['age', 'weight']}
+    """
     parsed = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -62,6 +66,9 @@ def key_values(settings: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set {setting!r} is no KEY=VALUE.", "for example --set label-smoothing=0.1")
         key, value = key.strip(), value.strip()
         parsed[key] = pixels(value) if key == "img-size" else recipes.value_of(value)
+        known = recipes.KEYS.get(key)
+        if known is not None and known.kind is list and not isinstance(parsed[key], list):
+            parsed[key] = split([value])
     return parsed
 
 

@@ -97,6 +97,8 @@ WORDS: Mapping[str, str] = {
     "r2": "R²",
 }
 """Figures as people write them; the others are called what they are."""
+OF_TARGETS = frozenset({"mae", "rmse", "r2"})
+"""Figures of each target of a regression."""
 IN_UNITS = frozenset({"mae", "rmse"})
 """Figures in the unit of their target; the others are shares."""
 
@@ -159,8 +161,21 @@ def class_sections(figures: AnyMetrics, most: int | None = None) -> list[Section
         sections.append(f"… {len(figures.classes) - len(shown)} more classes in summary.txt")
     others = {name: value for name, value in figures.named().items() if name not in IN_EPOCHS}
     if others:
-        sections.append(" · ".join(f"{WORDS.get(name, name)} {figure(name, value)}" for name, value in others.items()))
+        sections.append(figures_line(others, len(figures.classes)))
     return sections
+
+
+def figures_line(figures: Mapping[str, float], outputs: int) -> str:
+    """The figures of the whole in a line; of several targets they are means, which say so.
+
+    >>> figures_line({"loss": 0.25, "mae": 5.0}, 1), figures_line({"loss": 0.25, "mae": 5.0}, 2)
+    ('loss 0.250 · MAE 5', 'loss 0.250 · mean MAE 5')
+    """
+    several = outputs > 1
+    return " · ".join(
+        f"{'mean ' if several and name in OF_TARGETS else ''}{WORDS.get(name, name)} {figure(name, value)}"
+        for name, value in figures.items()
+    )
 
 
 IN_EPOCHS = frozenset({"loss", "accuracy", "f1", "map", "mae", "r2"})

@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from zoo.registry.specs import Kind, Preprocessing, preprocessing_from
+from zoo.registry.specs import Kind, Preprocessing, Task, preprocessing_from
 
 SOURCES = ("torchvision", "timm", "hf", "own")
 
@@ -34,6 +34,12 @@ class Entry:
     fixed_size: bool
     refused: str | None = None
     """Why this model cannot be fine-tuned, where that is so."""
+    pools: Kind | None = None
+    """What the pool of a head would take: a map or tokens; None where there is no place for one."""
+    fixed_features: bool = False
+    """Whether a pool there may not give more features than it takes, since a norm of fixed size stands behind it."""
+    above_zero: bool = False
+    """Whether no output is below 0, so that only outputs that are compared with one another can be learned."""
     lacks_classifier: bool = False
     """Whether the weights come without a classifier, so that there is none to append to."""
     more_heads: tuple[str, ...] = ()
@@ -52,6 +58,11 @@ class Entry:
     def full_name(self) -> str:
         """Source and name as one, `torchvision:vgg16`."""
         return f"{self.source}:{self.name}"
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What can be learned with it."""
+        return ("single-label",) if self.above_zero else get_args(Task)
 
     @property
     def accuracy(self) -> float | None:
@@ -109,4 +120,7 @@ def entry_from(source: str, name: str, facts: Mapping[str, Any], default: str | 
         more_heads=tuple(facts.get("more_heads", ())),
         multiply_adds=facts.get("multiply_adds"),
         note=facts.get("note"),
+        pools=facts.get("pools"),
+        fixed_features=facts.get("fixed_features", False),
+        above_zero=facts.get("above_zero", False),
     )

@@ -407,16 +407,22 @@ def _require_signs(model: nn.Module, spec: ModelSpec, task: Task) -> None:
 
     A softmax compares outputs with one another, so it takes them; an output of its own could never say no.
     """
-    parent, _, name = spec.head_path.rpartition(".")
-    holder = surgery.get_module(model, parent) if parent else model
-    if task == "single-label" or not isinstance(holder, nn.Sequential):
-        return
-    after = dict(list(holder.named_children())[int(name) + 1 :])
-    if any(isinstance(module, nn.ReLU | nn.ReLU6) for module in after.values()):
+    if task != "single-label" and is_above_zero(model, spec.head_path):
         raise UsageError(
             f"{spec.full_name} has a ReLU behind its head, so no output is below 0, as {task} needs it.",
             "take another model, or the task single-label",
         )
+
+
+def is_above_zero(model: nn.Module, head_path: str) -> bool:
+    """Whether a ReLU behind the head keeps all outputs from being below 0."""
+    parent, _, name = head_path.rpartition(".")
+    holder = surgery.get_module(model, parent) if parent else model
+    if not isinstance(holder, nn.Sequential):
+        return False
+    # Not by number: torchvision's vision transformers name what their head's container holds.
+    names = [each for each, _ in holder.named_children()]
+    return any(isinstance(holder.get_submodule(each), nn.ReLU | nn.ReLU6) for each in names[names.index(name) + 1 :])
 
 
 def _head_for(

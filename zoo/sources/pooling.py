@@ -100,6 +100,31 @@ def remove(model: nn.Module) -> None:
             vars(around)[name] = own
 
 
+def fitting(model: nn.Module) -> tuple[Kind, bool] | None:
+    """What the pool of a head would take on a model, and whether it may give more features; None without a place.
+
+    Shapes alone are looked at, so a model without values will do; putting a head there looks closer.
+    """
+    spec = spec_of(model)
+    try:
+        place = _look(model, spec)
+    except _NoPlaceError:
+        return None
+
+    def runs(layer: Mapping[str, Any]) -> bool:
+        stand(model, place.path, building.build([{**layer, **place.form}]).to(next(model.parameters()).device))
+        try:
+            _run(model, spec, _samples(model, spec)[0], {})
+        except _NoPlaceError:
+            return False
+        finally:
+            remove(model)
+        return True
+
+    same = {"layer": "AttentionPool", "features": place.features, "heads": 1}
+    return (place.kind, runs({"layer": "ConcatPool"})) if runs(same) else None
+
+
 def _put(model: nn.Module, spec: ModelSpec, preset: presets.Preset, mode: Mode) -> Pooled:
     if mode == "append":
         raise presets.refuse(preset, "pools, and an appended head takes what the original classifier gives.", "vector")

@@ -167,13 +167,13 @@ def require_finite(trainer: Trainer, value: float, what: str, step: int) -> None
 def not_finite(trainer: Trainer, message: str, *hints: str) -> NumericsError:
     """An error about numbers that are none, with the learning rate as the usual suspect.
 
-    A weight decay that takes a tenth of a weight or more in a step is another one.
+    A weight decay beyond all that is usual, which takes a tenth of a weight or more in a step, is another one.
     """
     groups = trainer.optimizer.param_groups
     rate, decay = (max(group.get(key, 0.0) for group in groups) for key in ("lr", "weight_decay"))
     peak = max(group.get("peak", group["lr"]) for group in groups)
     amp = "" if trainer.device.amp is None else ", or --amp off"
-    if peak * decay >= 0.1:
+    if decay > 1 and peak * decay >= 0.1:
         what = f"the learning rate was {rate:.3g} and the weight decay {decay:.3g}: try a smaller --wd or --lr{amp}"
     else:
         what = f"the learning rate was {rate:.3g}: try a smaller --lr{amp}"
