@@ -163,7 +163,9 @@ def test_models_of_ones_own_are_listed_and_told(zoo_command: Command, monkeypatc
         "own",
         "listed-net",
         "–",
-        "48×32",
+        "48",
+        "×",
+        "32",
         "–",
     ]
     values = json.loads(zoo_command("list", "listed-net", "--json").out)["models"][0]

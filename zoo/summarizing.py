@@ -60,7 +60,7 @@ class Summary:
         rows = []
         for line in self.lines:
             label = _label(line, self.name)
-            shape = "×".join(map(str, line.shape)) if line.shape else ""
+            shape = " × ".join(map(str, line.shape)) if line.shape else ""
             start = f"{'  ' * line.depth + label:<34} {line.type:<24} {shape:<14}"
             rows.append(f"{start} {line.parameters:>12,}  {line.state}".rstrip())
         share = 100 * self.trained / max(1, self.parameters)

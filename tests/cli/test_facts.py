@@ -29,9 +29,9 @@ def names(result: Result) -> list[str]:
 def test_list_prints_an_aligned_row_a_model(zoo_command: Command) -> None:
     rows = zoo_command("list", "vgg1[16]", "--source", "torchvision").out.splitlines()
     assert rows == [
-        "source       name  parameters  input      ImageNet top-1",
-        "torchvision  vgg11    132.9 M  224×224    69.0 %",
-        "torchvision  vgg16    138.4 M  224×224    71.6 %",
+        "source       name  parameters  input        ImageNet top-1",
+        "torchvision  vgg11    132.9 M  224 × 224    69.0 %",
+        "torchvision  vgg16    138.4 M  224 × 224    71.6 %",
     ]
 
 

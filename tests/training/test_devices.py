@@ -8,6 +8,7 @@ from torch import nn
 
 from zoo.errors import UsageError
 from zoo.training.devices import Device, default_workers, peak_memory, pick
+from zoo.units import some
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_the_context_computes_in_the_precision(amp: torch.dtype | None, dtype: t
 
 
 def test_a_device_says_what_it_is() -> None:
-    assert str(Device(torch.device("cpu"), None)) == f"cpu, float32, {torch.get_num_threads()} threads"
+    assert str(Device(torch.device("cpu"), None)) == f"cpu, float32, {some(torch.get_num_threads(), 'thread')}"
     assert "bfloat16 mixed" in str(Device(torch.device("cpu"), torch.bfloat16))
 
 

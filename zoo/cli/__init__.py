@@ -7,6 +7,7 @@ completion need, so that both start at once.
 import contextlib
 import importlib
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -54,10 +55,12 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         if self._only_listing:
-            return TyperCommand(cmd_name, callback=None, help=COMMANDS[cmd_name])
+            line = COMMANDS[cmd_name]
+            return TyperCommand(cmd_name, callback=None, help=line, short_help=line)
         module = importlib.import_module(f"zoo.cli.{_MODULES.get(cmd_name, cmd_name)}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        _plain_if_narrow(command)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -67,6 +70,7 @@ class LazyGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The help page, from the table alone."""
+        _plain_if_narrow(self)
         with self._listing():
             super().format_help(ctx, formatter)
 
@@ -82,6 +86,19 @@ class LazyGroup(TyperGroup):
             yield
         finally:
             self._only_listing = False
+
+
+_FOR_TABLES = 80
+"""Columns below which the tables of a help page would cut words apart: it is plain text there."""
+
+
+def _plain_if_narrow(command: Any) -> None:
+    """Let a command's help be plain text where the terminal is so narrow that tables would cut words apart."""
+    if shutil.get_terminal_size().columns < _FOR_TABLES:
+        for each in (command, *getattr(command, "commands", {}).values()):
+            each.rich_markup_mode = None
+            # Unless it is given, a list of commands cuts it off.
+            each.short_help = each.short_help or (each.help or "").partition("\n")[0]
 
 
 # `list` is a builtin's name, which a module should not hide.

@@ -24,6 +24,12 @@ MACHINE = "Machine"
 RUN = "Run"
 
 
+def _one(choices: Any) -> str:
+    """The choices of a literal type as a person lists them."""
+    *others, last = get_args(choices)
+    return f"{', '.join(others)} or {last}"
+
+
 def option(*names: str, help: str, panel: str, metavar: str | None = None, **more: Any) -> Any:
     """An option of this command under its heading; its default is the recipe's."""
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, show_default=False, **more)
@@ -91,9 +97,23 @@ def finetune(
         ),
     ] = None,
     mode: Annotated[
-        Mode | None, option("--mode", help="Replace the last layer, or append behind it.", panel=MODEL)
+        Mode | None,
+        option(
+            "--mode",
+            help="replace the last layer, or append behind it.",
+            panel=MODEL,
+            metavar="MODE",
+        ),
     ] = None,
-    task: Annotated[Task | None, option("--task", help="What is told of a picture.", panel=MODEL)] = None,
+    task: Annotated[
+        Task | None,
+        option(
+            "--task",
+            help=f"What is told of a picture: {_one(Task)}.",
+            panel=MODEL,
+            metavar="TASK",
+        ),
+    ] = None,
     freeze: Annotated[
         str | None,
         option(
@@ -149,7 +169,15 @@ def finetune(
             autocompletion=lambda: list(get_args(Opt)),
         ),
     ] = None,
-    sched: Annotated[Sched | None, option("--sched", help="The course of the learning rate.", panel=TRAINING)] = None,
+    sched: Annotated[
+        Sched | None,
+        option(
+            "--sched",
+            help=f"The course of the rate: {_one(Sched)}.",
+            panel=TRAINING,
+            metavar="COURSE",
+        ),
+    ] = None,
     warmup_epochs: Annotated[
         float | None,
         option("--warmup-epochs", help="Epochs in which the rate rises.", panel=TRAINING, metavar="N"),
@@ -166,7 +194,13 @@ def finetune(
         option("--ema", help="Keep a moving average of the weights: 0.999.", panel=TRAINING, metavar="DECAY"),
     ] = None,
     augment: Annotated[
-        Augment | None, option("--augment", help="How training pictures are varied.", panel=TRAINING)
+        Augment | None,
+        option(
+            "--augment",
+            help=f"How training pictures are varied: {_one(Augment)}.",
+            panel=TRAINING,
+            metavar="HOW",
+        ),
     ] = None,
     mixup: Annotated[
         float | None, option("--mixup", help="Mix pairs of pictures: 0.2.", panel=TRAINING, metavar="ALPHA")
@@ -197,13 +231,22 @@ def finetune(
     device: Annotated[
         str | None, option("--device", help="auto, cpu, cuda:0 or mps.", panel=MACHINE, metavar="DEVICE")
     ] = None,
-    amp: Annotated[Amp | None, option("--amp", help="Mixed precision.", panel=MACHINE)] = None,
+    amp: Annotated[
+        Amp | None,
+        option(
+            "--amp",
+            help=f"Mixed precision: {_one(Amp)}.",
+            panel=MACHINE,
+            metavar="AMP",
+        ),
+    ] = None,
     save: Annotated[
         Save | None,
         option(
             "--save",
             help="state, full (the whole model too) or delta (what differs from the weights).",
             panel=RUN,
+            metavar="WHAT",
         ),
     ] = None,
     keep: Annotated[

@@ -8,6 +8,7 @@ import typer
 from zoo import catalog
 from zoo.cli import presets
 from zoo.cli.completion import head_names
+from zoo.cli.fitting import fitted
 from zoo.cli.options import AsJson, Debug
 
 app = typer.Typer(add_completion=False, invoke_without_command=True, epilog="zoo heads copy mlp ./mine.toml")
@@ -31,8 +32,8 @@ def heads(
         print_json({"heads": [{"name": name, **values} for name, values in found.items()]})
         return
     for name, values in found.items():
-        typer.echo(f"{name:<16} {', '.join(values['takes']):<12}  {values['summary']}")
-    typer.echo("zoo heads show NAME · zoo finetune MODEL --head NAME --data FOLDER")
+        typer.echo(fitted(f"{name:<16} {', '.join(values['takes']):<12}  {values['summary']}", 31))
+    typer.echo(fitted("zoo heads show NAME · zoo finetune MODEL --head NAME --data FOLDER"))
 
 
 @app.command()

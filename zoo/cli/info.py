@@ -7,6 +7,7 @@ import typer
 
 from zoo import catalog, registry
 from zoo.cli.completion import model_names
+from zoo.cli.fitting import fitted
 from zoo.cli.options import AsJson, Debug
 from zoo.errors import UsageError
 from zoo.names import near_hint
@@ -37,7 +38,7 @@ def info(
         print_json(_values(entry))
         return
     for line in _own_lines(entry) if source == "own" else _lines(entry):
-        typer.echo(line)
+        typer.echo(fitted(line, 17))
 
 
 def _own_lines(entry: registry.Entry) -> list[str]:

@@ -11,12 +11,15 @@ from typing import Annotated
 import typer
 
 from zoo import registry
+from zoo.cli.fitting import columns, fitted
 from zoo.cli.options import AsJson, Debug
 from zoo.errors import UsageError
 from zoo.names import listed
 from zoo.units import count
 
 app = typer.Typer(add_completion=False)
+_BESIDE = len(f"{'':12} ") + len(f" {'parameters':>10}  {'input':<11}  ImageNet top-1")
+"""The columns of a row beside its name."""
 
 
 class Sort(enum.StrEnum):
@@ -82,18 +85,25 @@ def list_command(
 def _print(found: list[registry.Entry], all_rows: bool) -> None:
     """Aligned rows; on a terminal no more than a screenful, with the count of the rest."""
     most = len(found) if all_rows or not sys.stdout.isatty() else max(10, shutil.get_terminal_size().lines - 4)
-    shown = found[:most]
+    longest = max(len(each.name) for each in found[:most])
+    narrow = columns() is not None and _BESIDE + longest > (columns() or 0)
+    # Where a row does not fit, its name has a line of its own.
+    shown = found[: most // 2] if narrow and most < len(found) else found[:most]
     width = max(len(each.name) for each in shown)
-    lines = [f"{'source':<12} {'name':<{width}} {'parameters':>10}  {'input':<9}  ImageNet top-1"]
-    for each in shown:
+    starts = [f"{each.full_name}\n   " if narrow else f"{each.source:<12} {each.name:<{width}}" for each in shown]
+    first = "source:name\n   " if narrow else f"{'source':<12} {'name':<{width}}"
+    lines = [f"{first} {'parameters':>10}  {'input':<11}  ImageNet top-1"]
+    for start, each in zip(starts, shown, strict=True):
         height, across = each.preprocessing.size
         accuracy = f"{each.accuracy:.1f} %" if each.accuracy is not None else "–"
         note = "  (cannot be fine-tuned)" if each.refused else ""
-        size = "–" if each.packages else f"{height}×{across}"
+        size = "–" if each.packages else f"{height} × {across}"
         parameters = "–" if each.parameters is None else count(each.parameters)
-        lines.append(f"{each.source:<12} {each.name:<{width}} {parameters:>10}  {size:<9}  {accuracy}{note}")
-    if len(found) > most:
-        lines.append(f"… {len(found) - most:,} more; --all shows them, a glob narrows them: zoo list 'resnet*'")
+        lines.append(f"{start} {parameters:>10}  {size:<11}  {accuracy}{note}")
+    if len(found) > len(shown):
+        lines.append(
+            fitted(f"… {len(found) - len(shown):,} more; --all shows them, a glob narrows them: zoo list 'resnet*'")
+        )
     sys.stdout.write("\n".join(lines) + "\n")
 
 

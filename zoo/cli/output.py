@@ -29,11 +29,13 @@ def console(*, stderr: bool = False, lasting: bool = False) -> Console:
     return kind(stderr=stderr, width=None if stream.isatty() else 10_000, highlight=False)
 
 
-def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """A table without lines around it; the columns named in `right` hold numbers."""
+def table(*columns: str, right: tuple[str, ...] = (), whole: tuple[str, ...] = ()) -> Table:
+    """A table without lines around it; the columns named in `right` hold numbers, those in `whole` are not folded."""
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in whole
+        )
     return made
 
 

@@ -8,6 +8,7 @@ import typer
 from zoo import catalog, recipe
 from zoo.cli import presets
 from zoo.cli.completion import recipe_names
+from zoo.cli.fitting import fitted
 from zoo.cli.options import AsJson, Debug
 from zoo.units import some
 
@@ -33,8 +34,8 @@ def recipes(
         return
     for each in found:
         stages = f"{some(len(each.stages), 'stage'):<8}"
-        typer.echo(f"{each.name:<22} {stages}  {some(each.epochs, 'epoch'):>9}  {each.summary}")
-    typer.echo("zoo recipes show NAME · zoo finetune MODEL --recipe NAME --data FOLDER")
+        typer.echo(fitted(f"{each.name:<22} {stages}  {some(each.epochs, 'epoch'):>9}  {each.summary}", 44))
+    typer.echo(fitted("zoo recipes show NAME · zoo finetune MODEL --recipe NAME --data FOLDER"))
 
 
 @app.command()

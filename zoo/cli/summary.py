@@ -59,7 +59,9 @@ def summary(
     if as_json:
         print_json({**found.to_values(), "blocks": [vars(row) for row in blocks], "policy": said})
         return
-    shown = table("module", "type", "output", "parameters", "state", right=("parameters",))
+    shown = table(
+        "module", "type", "output", "parameters", "state", right=("parameters",), whole=("output", "parameters")
+    )
     for line in found.lines:
         label = line.path.rpartition(".")[2] or found.name
         if line.repeats > 1:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UsageError
+from zoo.units import some
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Device:
     def __str__(self) -> str:
         precision = {None: "float32", torch.float16: "float16 mixed", torch.bfloat16: "bfloat16 mixed"}[self.amp]
         if self.device.type == "cpu":
-            return f"cpu, {precision}, {torch.get_num_threads()} threads"
+            return f"cpu, {precision}, {some(torch.get_num_threads(), 'thread')}"
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else ""
         return f"{self.device}{f' ({name})' if name else ''}, {precision}"
 
