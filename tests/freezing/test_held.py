@@ -98,6 +98,35 @@ def test_a_part_taken_out_of_the_model_stays_in_eval_mode(part: str) -> None:
     assert not any(module.training for module in frozen().get_submodule(part).train().modules())
 
 
+class Positions(nn.Module):
+    """Positions that vary in training, by a method: nothing calls the module itself."""
+
+    def table(self, width: int) -> Tensor:
+        return torch.arange(width) + (torch.rand(width) if self.training else torch.zeros(width))
+
+
+class NetWithPositions(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = Positions()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return super().forward(pictures + self.positions.table(pictures.shape[-1]))
+
+
+def test_what_the_frozen_part_uses_without_calling_it_does_not_vary() -> None:
+    model = NetWithPositions()
+    zoo.freeze(model, "features.*", sample=SAMPLE)
+    seen: list[Tensor] = []
+    model.features.register_forward_hook(lambda *given: seen.append(given[-1]))
+    model.train()
+    model(SAMPLE)
+    model(SAMPLE)
+    assert torch.equal(*seen)
+    zoo.unfreeze(model)
+    assert model.train().positions.training
+
+
 def test_a_copy_and_its_original_have_modes_of_their_own() -> None:
     model = frozen()
     model.train()

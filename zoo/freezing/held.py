@@ -39,13 +39,15 @@ def modules_to_hold(model: nn.Module, frozen: Collection[str], order: RunningOrd
     """The modules to keep in eval mode, in definition order.
 
     These are the modules whose parameters are all frozen, and the parameterless ones that receive only frozen
-    results. A parameterless module that was not called in the recording goes with the module around it, which
-    may use it in another way.
+    results. A parameterless module that was not called in the recording may be used in another way by any part of
+    the module around it, as timm's rotary positions are, which vary in training: it is held where that module has
+    something frozen.
     """
     names = [name for name, _ in model.named_parameters()]
     fed_frozen = order.with_frozen_inputs({name for name in names if name not in frozen})
     with_parameters = {path for name in names for path in upwards(name)}
     with_trained = {path for name in names if name not in frozen for path in upwards(name)}
+    with_frozen = {path for name in names if name in frozen for path in upwards(name)}
     chosen: dict[str, None] = {}
     for path, _ in model.named_modules():
         if path in with_parameters:
@@ -53,7 +55,8 @@ def modules_to_hold(model: nn.Module, frozen: Collection[str], order: RunningOrd
         elif path in order.returned:
             hold = path in fed_frozen
         else:
-            hold = path.rpartition(".")[0] in chosen
+            around = path.rpartition(".")[0]
+            hold = around in chosen or around in with_frozen
         if hold and path:
             chosen[path] = None
     return list(chosen)
