@@ -287,6 +287,15 @@ def test_the_first_screen_says_in_which_units_losses_and_figures_are(numbers: zo
     assert "without unit" not in (labels.folder / "summary.txt").read_text()
 
 
+def test_inspect_calls_outputs_by_what_they_are(
+    numbers: zoo.Run, labels: zoo.Run, train: Train, zoo_command: Command
+) -> None:
+    assert "  targets        1: grey\n" in zoo_command("inspect", numbers.best).out
+    assert "  labels         3: blue, green, red\n" in zoo_command("inspect", labels.best).out
+    run = train(task="binary", epochs=1)
+    assert "  classes        2: ant, bee; bee is the positive one\n" in zoo_command("inspect", run.best).out
+
+
 def test_a_target_called_path_leaves_the_pictures_their_column(train: Train, table: Path, zoo_command: Command) -> None:
     named = table.with_name("named.csv")
     named.write_text(table.read_text().replace("image,label,grey,blue", "image,label,path,value_path"))

@@ -77,10 +77,9 @@ def _print_checkpoint(found: dict[str, Any]) -> None:
     _line("head", str(found["head"]))
     if found["task"]:
         _line("task", found["task"])
-    _line(
-        "classes",
-        f"{len(found['classes'])}: {', '.join(found['classes'][:8])}{' …' if len(found['classes']) > 8 else ''}",
-    )
+    names = f"{len(found['classes'])}: {', '.join(found['classes'][:8])}{' …' if len(found['classes']) > 8 else ''}"
+    positive = f"; {found['classes'][1]} is the positive one" if found["task"] == "binary" else ""
+    _line({"multi-label": "labels", "regression": "targets"}.get(found["task"], "classes"), names + positive)
     _line("input", f"{found['input'][0]} × {found['input'][1]}" if found["input"] else "unknown")
     _line("parameters", f"{count(found['parameters'])}, {found['frozen']} tensors frozen")
     if found["base"]:
