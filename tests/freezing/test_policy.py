@@ -140,10 +140,10 @@ def test_unfreezing_tells_what_is_trained_again(model: nn.Module) -> None:
     assert zoo.freeze(model, "backbone").revived is None
     with pytest.raises(zoo.UsageError, match="unfreeze is empty"):
         zoo.unfreeze(model, " , ")
-    with pytest.raises(zoo.UsageError, match="^unfreeze 'feature' matches no parameter"):
+    with pytest.raises(zoo.UsageError, match=r"^unfreeze 'feature' matches no parameter"):
         zoo.unfreeze(model, "feature")
 
 
 def test_taking_something_out_of_nothing_is_refused(model: nn.Module) -> None:
-    with pytest.raises(zoo.UsageError, match="^unfreeze 'last:1' takes nothing out, as nothing is frozen"):
+    with pytest.raises(zoo.UsageError, match=r"^unfreeze 'last:1' takes nothing out, as nothing is frozen"):
         zoo.freeze(model, "none", unfreeze="last:1")
