@@ -29,7 +29,7 @@ from torch import nn
 from zoo.freezing.order import RunningOrder, places
 from zoo.registry import ModelSpec, Preprocessing, set_spec
 from zoo.sources import hf, pooling, timm, torchvision
-from zoo.sources.loading import is_above_zero
+from zoo.sources.heads import is_above_zero
 from zoo.surgery import ends_in
 
 INDEX = Path(__file__).parent.parent / "zoo" / "index"

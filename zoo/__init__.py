@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from zoo.sources.checkpoints import load_checkpoint as load_checkpoint
     from zoo.sources.checkpoints import save_checkpoint as save_checkpoint
     from zoo.sources.classes import class_names as class_names
-    from zoo.sources.loading import append_head as append_head
+    from zoo.sources.heads import append_head as append_head
+    from zoo.sources.heads import swap_head as swap_head
     from zoo.sources.loading import load as load
-    from zoo.sources.loading import swap_head as swap_head
     from zoo.summarizing import summary as summary
     from zoo.surgery.cutting import cut_at as cut_at
     from zoo.surgery.places import find_modules as find_modules
@@ -62,7 +62,7 @@ _HOMES = {
     "StorageError": "zoo.errors",
     "UsageError": "zoo.errors",
     "ZooError": "zoo.errors",
-    "append_head": "zoo.sources.loading",
+    "append_head": "zoo.sources.heads",
     "blocks": "zoo.freezing",
     "class_names": "zoo.sources.classes",
     "cut_at": "zoo.surgery.cutting",
@@ -84,7 +84,7 @@ _HOMES = {
     "save_checkpoint": "zoo.sources.checkpoints",
     "spec_of": "zoo.registry.specs",
     "summary": "zoo.summarizing",
-    "swap_head": "zoo.sources.loading",
+    "swap_head": "zoo.sources.heads",
     "unfreeze": "zoo.freezing",
 }
 

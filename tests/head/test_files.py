@@ -13,7 +13,7 @@ from tests.conftest import Command
 from zoo import catalog, recipe
 from zoo.head import presets
 from zoo.layers import CosineLinear
-from zoo.sources.loading import rebuild
+from zoo.sources.rebuilding import rebuild
 
 GOOD = """
 summary = "two layers and a norm"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import zoo
 from zoo import catalog
 from zoo.finetuning.preparing import _set_dropout
-from zoo.sources.loading import rebuild
+from zoo.sources.rebuilding import rebuild
 from zoo.training.optimizers import groups_of
 
 POOLS = ["attention-pool", "concat-pool"]

@@ -21,8 +21,8 @@ from zoo.checkpoint.writing import Saved, Snapshot
 from zoo.errors import CheckpointError, UsageError
 from zoo.head.building import trace_own
 from zoo.registry import find_spec, set_spec, spec_of, unwrapped
-from zoo.sources.loading import base_again, rebuild, state_of
-from zoo.sources.rebuilding import rebuild_lines
+from zoo.sources.loading import base_again, state_of
+from zoo.sources.rebuilding import rebuild, rebuild_lines
 
 
 def save_checkpoint(

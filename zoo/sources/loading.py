@@ -5,7 +5,6 @@ on the library that builds the model.
 """
 
 import contextlib
-import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,34 +13,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo import surgery
 from zoo.checkpoint import reading
 from zoo.checkpoint.delta import Base, joined
 from zoo.checkpoint.foreign import folders
 from zoo.checkpoint.weights import SUFFIXES, load_matching, read_tensors
 from zoo.checkpoint.writing import DELTA, WEIGHTS
-from zoo.errors import CheckpointError, UsageError, ZooError
+from zoo.errors import CheckpointError, UsageError
 from zoo.files import read_manifest
-from zoo.head import building as heads
-from zoo.head import presets
-from zoo.names import is_under, listed
+from zoo.names import listed
 from zoo.registry import (
-    HeadSpec,
     Mode,
     ModelSpec,
     Preprocessing,
     Task,
     find,
-    outputs_of,
     require_usable,
     set_spec,
     spec_of,
 )
 from zoo.seeding import derive
-from zoo.sources import hf, inputs, pooling
+from zoo.sources import inputs
 from zoo.sources.bases import base_of, checked, is_from_base, weights_text
-from zoo.sources.building import build, check_known, check_places, create, spec_of_built
+from zoo.sources.building import Built, build, spec_of_built
 from zoo.sources.given import read_given
+from zoo.sources.heads import labels_of, put_head
 
 MODES = ("replace", "append")
 
@@ -82,7 +77,7 @@ def load(
     (unless `allow_partial`), StorageError when they cannot be downloaded.
     """
     source, plain = find(name)
-    labels = _labels(classes)
+    labels = labels_of(classes)
     if mode not in MODES:
         raise UsageError(f"mode is {mode!r}.", f"modes: {', '.join(MODES)}")
     require_usable(source, plain)
@@ -96,17 +91,8 @@ def load(
         built = build(source, plain, None if given else weights, given, offline=offline)
         model, spec = built.model, spec_of_built(source, built)
         wanted = inputs.wanted(model, spec, count, size)
-    if built.lacks_classifier and (mode == "append" or labels is None):
-        raise UsageError(
-            f"{spec.full_name} comes without a classifier, so there is none to {'append to' if labels else 'keep'}.",
-            "give it classes, and a head in its place: the mode is replace",
-        )
-    lacking = [name for name in built.missing if spec.in_head(name)]
-    if lacking and (mode == "append" or labels is None) and not allow_partial:
-        raise CheckpointError(
-            f"the weights of {spec.full_name} lack the classifier that would be kept: {listed(lacking)} is missing.",
-            "replace it with one for your classes, or start it from random values with --allow-partial",
-        )
+    if mode == "append" or labels is None:
+        _require_classifier(built, spec, "append to" if labels else "keep", partial=allow_partial)
     report = ""
     if given:
         model, spec, report = _load_file(model, spec, given, mode, labels is None, allow_partial, wanted)
@@ -122,8 +108,23 @@ def load(
     set_spec(model, spec)
     if labels is not None:
         with _seeded(seed, "head"):
-            _put_head(model, head, labels, mode, task)
+            put_head(model, head, labels, mode, task)
     return model.eval()
+
+
+def _require_classifier(built: Built, spec: ModelSpec, purpose: str, *, partial: bool) -> None:
+    """Refuse a model whose original classifier is to stay, where there is none or its weights are missing."""
+    if built.lacks_classifier:
+        raise UsageError(
+            f"{spec.full_name} comes without a classifier, so there is none to {purpose}.",
+            "give it classes, and a head in its place: the mode is replace",
+        )
+    lacking = [name for name in built.missing if spec.in_head(name)]
+    if lacking and not partial:
+        raise CheckpointError(
+            f"the weights of {spec.full_name} lack the classifier that would be kept: {listed(lacking)} is missing.",
+            "replace it with one for your classes, or start it from random values with --allow-partial",
+        )
 
 
 def _known(path: Path | None, name: str) -> Preprocessing | None:
@@ -151,108 +152,6 @@ def _seeded(seed: int | None, purpose: str) -> Iterator[None]:
         yield
 
 
-def swap_head(
-    model: nn.Module,
-    head: str | nn.Module = "linear",
-    *,
-    classes: int | Sequence[str] | None = None,
-    task: Task | None = None,
-) -> nn.Module:
-    """Put another head in the place of the present one, in place; returns the head that stood there.
-
-    `head` is a preset or a module; it takes what the present head takes: the features, or the outputs of
-    the original classifier where the present head was appended. Without `classes` the present ones are kept, and
-    without `task` the present one.
-
-    >>> import zoo
-    >>> model = zoo.load("resnet18", classes=2, weights=None)
-    >>> old = zoo.swap_head(model, "mlp", classes=5)
-    >>> old.out_features, model.fc[-1].out_features
-    (2, 5)
-
-    Raises UsageError when zoo knows nothing about the model.
-    """
-    spec = spec_of(model)
-    old = surgery.get_module(model, spec.head_prefix)
-    present: Task = spec.head.task if spec.head else "single-label"
-    mode = spec.head.mode if spec.head else "replace"
-    _put_head(model, head, _labels(classes) or _present(model), mode, task or present)
-    return old
-
-
-def append_head(
-    model: nn.Module,
-    head: str | nn.Module = "linear",
-    *,
-    classes: int | Sequence[str] | None = None,
-    task: Task = "single-label",
-) -> nn.Module:
-    """Put a head behind the present last layer, whose outputs become its features; returns that layer.
-
-    The present layer stays reachable at `PATH.0`, the new one stands at `PATH.1`.
-
-    >>> import zoo
-    >>> model = zoo.load("vgg11", weights=None)
-    >>> original = zoo.append_head(model, classes=5)
-    >>> model.classifier[6]
-    Sequential(
-      (0): Linear(in_features=4096, out_features=1000, bias=True)
-      (1): Linear(in_features=1000, out_features=5, bias=True)
-    )
-
-    Raises UsageError when zoo knows nothing about the model, or its classifier is not the original any more.
-    """
-    spec = spec_of(model)
-    if spec.head is not None:
-        raise UsageError(
-            f"this {spec.full_name} has no original classifier any more: its head is {spec.head.preset}.",
-            "append to a model loaded without classes, or change the head with zoo.swap_head",
-        )
-    original = surgery.get_module(model, spec.head_path)
-    _put_head(model, head, _labels(classes) or _present(model), "append", task)
-    return original
-
-
-def rebuild(spec: ModelSpec) -> nn.Module:
-    """The model that a checkpoint's facts describe, its head included, with random weights.
-
-    Raises UsageError when its source or its own registration is gone, or its head was a custom module,
-    CheckpointError for facts that no model was saved with.
-    """
-    if spec.head is not None and spec.head.layers is None:
-        raise UsageError(
-            f"the head of this {spec.full_name} was a module of its author's own, which a checkpoint cannot build.",
-            "build the model yourself, then: zoo.load_checkpoint(FOLDER, model=model)",
-        )
-    try:
-        return _rebuilt(spec)
-    except ZooError:
-        raise
-    # Anybody may have written the facts, and each library fails on wrong ones in its own ways.
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"the {spec.full_name} of the checkpoint cannot be built: {reason}.") from error
-
-
-def _rebuilt(spec: ModelSpec) -> nn.Module:
-    check_known(spec)
-    model = create(spec.source, spec.name, spec.arguments)
-    check_places(model, spec)
-    if spec.head is not None:
-        assert spec.head.layers is not None
-        if spec.head.pool is not None and spec.head.pool_path is not None:
-            pooling.stand(model, spec.head.pool_path, heads.build([spec.head.pool]))
-        for at, layers in zip(spec.head_paths, (spec.head.layers, *spec.head.more_layers), strict=True):
-            new = heads.build(layers)
-            if spec.head.mode == "append":
-                new = nn.Sequential(surgery.get_module(model, at), new)
-            surgery.replace_module(model, at, new)
-        if spec.source == "hf":
-            hf.set_classes(model, spec.head)
-    set_spec(model, spec)
-    return model.eval()
-
-
 def _as_path(weights: str | None) -> Path | None:
     """The path that `weights` means, where it is one: it exists, has a suffix of weights, or a separator."""
     if weights is None or weights == "default":
@@ -260,26 +159,6 @@ def _as_path(weights: str | None) -> Path | None:
     path = Path(weights).expanduser()
     looks_like_one = path.suffix in SUFFIXES or "/" in weights or "\\" in weights
     return path if path.exists() or looks_like_one else None
-
-
-def _labels(classes: int | Sequence[str] | None) -> tuple[str, ...] | None:
-    if classes is None:
-        return None
-    labels = tuple(str(place) for place in range(classes)) if isinstance(classes, int) else tuple(classes)
-    if not labels or isinstance(classes, str):
-        raise UsageError(f"classes is {classes!r}.", "give a count of 1 or more, or a list of names")
-    if len(set(labels)) < len(labels):
-        raise UsageError(f"classes has a name twice: {', '.join(labels)}.")
-    return labels
-
-
-def _present(model: nn.Module) -> tuple[str, ...]:
-    spec = spec_of(model)
-    if spec.head:
-        return spec.head.classes
-    ends = surgery.ends_in(surgery.get_module(model, spec.head_path))
-    assert ends is not None, "checked when the model was loaded"
-    return tuple(str(place) for place in range(ends[1]))
 
 
 def _load_file(
@@ -364,94 +243,3 @@ def base_again(spec: ModelSpec) -> Base:
 
 def _names(misshapen: Sequence[str]) -> list[str]:
     return [text.partition(":")[0] for text in misshapen]
-
-
-def _put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], mode: Mode, task: Task) -> None:
-    """Build a head for the features that stand at each place of one, put it there, and note it in the spec."""
-    spec = spec_of(model)
-    wanted = presets.find(head) if isinstance(head, str) else head
-    outputs = outputs_of(labels, task)
-    _require_signs(model, spec, task)
-    features = (spec.features, *spec.more_features)
-    appended = spec.head is not None and spec.head.mode == "append"
-    with pooling.changed(model, wanted, mode) as pooled:
-        # A module of the user's own stands at the first place itself; the others get copies of it.
-        found = [
-            _head_for(model, at, copy.deepcopy(wanted) if number else wanted, features[number], outputs, mode, pooled)
-            for number, at in enumerate(spec.head_paths)
-        ]
-    for at, (_, new) in zip(spec.head_paths, found, strict=True):
-        surgery.replace_module(model, f"{at}.1" if mode == "append" and appended else at, new)
-    fresh = spec.fresh
-    if mode == "append" and spec.head is None:
-        for at in spec.head_paths:
-            fresh = tuple(f"{at}.0{name.removeprefix(at)}" if is_under(name, at) else name for name in fresh)
-    made = HeadSpec(
-        preset=wanted.name if isinstance(wanted, presets.Preset) else "custom",
-        mode=mode,
-        path=spec.head_path if mode == "replace" else f"{spec.head_path}.1",
-        classes=labels,
-        layers=found[0][0],
-        pool=pooled.layer if pooled else None,
-        pool_path=pooled.path if pooled else None,
-        more_layers=tuple(layers for layers, _ in found[1:] if layers is not None),
-        task=task,
-    )
-    if spec.source == "hf":
-        hf.set_classes(model, made)
-    set_spec(model, dataclasses.replace(spec, head=made, fresh=fresh))
-
-
-def _require_signs(model: nn.Module, spec: ModelSpec, task: Task) -> None:
-    """Refuse tasks whose outputs must go below 0 for a model that cuts them off, as squeezenet does.
-
-    A softmax compares outputs with one another, so it takes them; an output of its own could never say no.
-    """
-    if task != "single-label" and is_above_zero(model, spec.head_path):
-        raise UsageError(
-            f"{spec.full_name} has a ReLU behind its head, so no output is below 0, as {task} needs it.",
-            "take another model, or the task single-label",
-        )
-
-
-def is_above_zero(model: nn.Module, head_path: str) -> bool:
-    """Whether a ReLU behind the head keeps all outputs from being below 0."""
-    parent, _, name = head_path.rpartition(".")
-    holder = surgery.get_module(model, parent) if parent else model
-    if not isinstance(holder, nn.Sequential):
-        return False
-    # Not by number: torchvision's vision transformers name what their head's container holds.
-    names = [each for each, _ in holder.named_children()]
-    return any(isinstance(holder.get_submodule(each), nn.ReLU | nn.ReLU6) for each in names[names.index(name) + 1 :])
-
-
-def _head_for(
-    model: nn.Module,
-    at: str,
-    head: presets.Preset | nn.Module,
-    features: int,
-    classes: int,
-    mode: Mode,
-    pooled: pooling.Pooled | None,
-) -> tuple[tuple[dict[str, Any], ...] | None, nn.Module]:
-    """The layers of a head for one place, None for a module of the user's own, and what is to stand there."""
-    spec = spec_of(model)
-    place = surgery.get_module(model, at)
-    appended = spec.head is not None and spec.head.mode == "append"
-    kind = spec.kind
-    if mode == "append":
-        ends = surgery.ends_in(surgery.get_module(model, f"{at}.0") if appended else place)
-        assert ends is not None, "checked when the model was loaded"
-        _, features, kind = ends
-    if isinstance(head, nn.Module):
-        heads.check(head, features, classes, kind)
-        layers, new = None, head
-    else:
-        if pooled is None:
-            presets.require_takes(head, kind, spec.full_name)
-        count = pooled.features if pooled else features
-        layers = presets.layers_of(head, count, classes, kind, bias=spec.bias or mode == "append")
-        new = heads.build(layers)
-    if mode == "append" and not appended:
-        new = nn.Sequential(place, new)
-    return layers, new

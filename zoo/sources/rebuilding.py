@@ -1,9 +1,57 @@
-"""The few lines of Python that build a model without zoo, written into its checkpoint for people to read."""
+"""Building a model again from the facts in its checkpoint: by zoo, and without it.
 
+The few lines of Python that do it without zoo are written into the checkpoint, for people to read.
+"""
+
+from torch import nn
+
+from zoo import surgery
+from zoo.errors import CheckpointError, UsageError, ZooError
 from zoo.head import building as heads
 from zoo.names import printable
-from zoo.registry import HeadSpec, ModelSpec, entry
-from zoo.sources import hf
+from zoo.registry import HeadSpec, ModelSpec, entry, set_spec
+from zoo.sources import hf, pooling
+from zoo.sources.building import check_known, check_places, create
+
+
+def rebuild(spec: ModelSpec) -> nn.Module:
+    """The model that a checkpoint's facts describe, its head included, with random weights.
+
+    Raises UsageError when its source or its own registration is gone, or its head was a custom module,
+    CheckpointError for facts that no model was saved with.
+    """
+    if spec.head is not None and spec.head.layers is None:
+        raise UsageError(
+            f"the head of this {spec.full_name} was a module of its author's own, which a checkpoint cannot build.",
+            "build the model yourself, then: zoo.load_checkpoint(FOLDER, model=model)",
+        )
+    try:
+        return _rebuilt(spec)
+    except ZooError:
+        raise
+    # Anybody may have written the facts, and each library fails on wrong ones in its own ways.
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"the {spec.full_name} of the checkpoint cannot be built: {reason}.") from error
+
+
+def _rebuilt(spec: ModelSpec) -> nn.Module:
+    check_known(spec)
+    model = create(spec.source, spec.name, spec.arguments)
+    check_places(model, spec)
+    if spec.head is not None:
+        assert spec.head.layers is not None
+        if spec.head.pool is not None and spec.head.pool_path is not None:
+            pooling.stand(model, spec.head.pool_path, heads.build([spec.head.pool]))
+        for at, layers in zip(spec.head_paths, (spec.head.layers, *spec.head.more_layers), strict=True):
+            new = heads.build(layers)
+            if spec.head.mode == "append":
+                new = nn.Sequential(surgery.get_module(model, at), new)
+            surgery.replace_module(model, at, new)
+        if spec.source == "hf":
+            hf.set_classes(model, spec.head)
+    set_spec(model, spec)
+    return model.eval()
 
 
 def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
