@@ -10,6 +10,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,6 +46,7 @@ def main() -> None:
     """Read the command line, go through the models, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", choices=SOURCES, required=True)
+    parser.add_argument("--only", default="*", help="a glob over the models' names")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--places", type=int, help="`until:` at so many places, spread; without it at each")
     parser.add_argument("--log", type=Path, default=None)
@@ -56,7 +58,8 @@ def main() -> None:
         done = {name: found for line in asked.log.open() for name, found in json.loads(line).items()}
     end = time.monotonic() + 60 * asked.minutes
     with Plain() as plain, TemporaryDirectory() as folder:
-        subjects = sorted(SOURCES[asked.source](Path(folder)), key=lambda each: each.parameters)
+        named = [each for each in SOURCES[asked.source](Path(folder)) if fnmatchcase(each.name, asked.only)]
+        subjects = sorted(named, key=lambda each: each.parameters)
         for subject in subjects:
             if str(subject) in done:
                 continue
@@ -78,6 +81,7 @@ def print_counts(source: str, found: list[dict[str, Any]]) -> None:
     controls = sum(each.get("control", False) for each in found)
     tell(f"{source}: {len(found)} models · " + " · ".join(f"{state} {count}" for state, count in counts.items()))
     tell(f"  the control moved in {controls}, in the others nothing goes by the mode")
+    tell(f"  {sum(each.get('seconds', 0) for each in found):.0f} processor seconds")
     for reason, count in Counter(each["reason"] for each in found if each["state"] == "refused").items():
         tell(f"  refused {count}: {reason}")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import zoo
 from zoo.freezing.dividing import blocks_of
 from zoo.freezing.order import RunningOrder, places
-from zoo.names import is_under
+from zoo.names import is_under, upwards
 from zoo.training.loop import logits_of
 
 from .subjects import CLASSES
@@ -41,13 +41,14 @@ class Part:
 def part_of(model: nn.Module, policy: str, frozen: Sequence[str], order: RunningOrder) -> Part:
     """The frozen part of a policy as one reads the policy's own words."""
     spec, names = zoo.spec_of(model), set(frozen)
-    owners = {path for path, module in model.named_modules() if _all_frozen(path, module, names)}
+    every = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    owners = {_owner(name) for name in every} - {_owner(name) for name in every if name not in names}
     moments = {path: moment for moment, path in enumerate(order.returned)}
     kind, _, value = policy.partition(":")
     if kind == "backbone":
         # Norm layers without parameters of their own still count the pictures that they saw.
-        empty = {path for path, module in model.named_modules() if not any(True for _ in module.parameters())}
-        outside = {path for path in empty if path in moments and not spec.in_head(path)}
+        filled = {path for name in every for path in upwards(name)}
+        outside = {path for path in moments if path not in filled and not spec.in_head(path)}
         before = {path for path in outside if moments[path] < min(moments[head] for head in spec.head_paths)}
         watched = () if spec.fresh or type(model).__name__ in DROPS_BEFORE_ITS_HEAD else spec.head_paths
         return Part(names, watched, inputs=True, modules=owners | before)
@@ -63,9 +64,9 @@ def part_of(model: nn.Module, policy: str, frozen: Sequence[str], order: Running
     return Part(names, watched if own <= names and fed.issuperset(watched) else (), modules=owners)
 
 
-def _all_frozen(path: str, module: nn.Module, frozen: set[str]) -> bool:
-    own = [name for name, _ in module.named_parameters(recurse=False)]
-    return bool(own) and all((f"{path}.{name}" if path else name) in frozen for name in own)
+def _owner(name: str) -> str:
+    """The module that a parameter or a buffer belongs to."""
+    return name.rpartition(".")[0]
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def _seen(model: nn.Module, part: Part) -> Iterator[list[Tensor]]:
 def held(model: nn.Module, part: Part) -> dict[str, Tensor]:
     """The frozen parameters and the buffers of the part."""
     values = {name: value for name, value in model.named_parameters() if name in part.parameters}
-    return values | {name: value for name, value in model.named_buffers() if name.rpartition(".")[0] in part.modules}
+    return values | {name: value for name, value in model.named_buffers() if _owner(name) in part.modules}
 
 
 def moved(model: nn.Module, part: Part, given: Tensor, *, step: bool) -> list[str]:

@@ -98,12 +98,16 @@ def _keywords(model: nn.Module) -> str:
 
 
 def smallest_of_each(source: str) -> dict[str, int]:
-    """For each model file of timm, and each model class of torchvision, the one of the fewest parameters, and those."""
+    """For each model file of timm, or of torchvision, the model that is soonest through, and its parameters.
+
+    That is the one with the smallest product of parameters and multiply-adds.
+    """
+    models = index(source)["models"]
     best: dict[str, tuple[int, str]] = {}
     for name in names(source):
-        size = int(index(source)["models"][name]["parameters"])
-        best[_file(source, name)] = min(best.get(_file(source, name), (size, name)), (size, name))
-    return {name: size for size, name in best.values()}
+        cost = int(models[name]["parameters"]) * int(models[name]["multiply_adds"])
+        best[_file(source, name)] = min(best.get(_file(source, name), (cost, name)), (cost, name))
+    return {name: int(models[name]["parameters"]) for _, name in best.values()}
 
 
 def _file(source: str, name: str) -> str:
