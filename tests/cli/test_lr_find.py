@@ -41,6 +41,7 @@ def test_json_is_one_object(call: Command) -> None:
 @pytest.mark.parametrize(("name", "start"), [("rates.png", b"\x89PNG"), ("rates.svg", b"<?xml")])
 def test_a_plot_is_drawn_where_it_is_asked_for(call: Command, tmp_path: Path, name: str, start: bytes) -> None:
     pytest.importorskip("matplotlib")
+    (tmp_path / "drawn").mkdir()
     told = call("--to", 0.1, "--plot", tmp_path / "drawn" / name)
     assert told.code == 0, told.err
     assert (tmp_path / "drawn" / name).read_bytes().startswith(start)
@@ -61,6 +62,30 @@ def test_mistakes_are_told(call: Command, flags: list[object], code: int, words:
     told = call(*flags)
     assert (told.code, told.out) == (code, "")
     assert words in told.err
+
+
+def test_a_plot_goes_into_a_folder_that_is_there(call: Command, tmp_path: Path) -> None:
+    (tmp_path / "plots").mkdir()
+    told = call("--plot", tmp_path / "plot" / "rates.png")
+    assert told.code == 2
+    assert f"there is no folder {tmp_path / 'plot'} to draw rates.png into" in told.err
+    assert f"near: {tmp_path / 'plots'}" in told.err
+    assert not (tmp_path / "plot").exists()
+
+
+def test_a_loss_that_did_not_diverge_is_explained() -> None:
+    rates, losses = (
+        tuple(10.0 ** (place / 4 - 7) for place in range(24)),
+        tuple(2.0 - place / 20 for place in range(24)),
+    )
+    calm, wild = (
+        shown(RateSearch("m", rates, losses, losses, rates[10], rates[5 if wild else 12], diverged=wild))
+        for wild in (False, True)
+    )
+    assert calm[-2] == "  it never rose to 4 times its lowest: higher rates may do too, --to 0.562341 tries them"
+    assert not any("never rose" in line for line in wild)
+    assert "more careful" in wild[-1]
+    assert "more careful" not in calm[-1], "a higher rate is none"
 
 
 def test_a_plot_without_matplotlib_is_told_before_the_work(

@@ -124,10 +124,21 @@ def test_the_suggestion_lies_where_the_loss_falls_fastest_and_before_it_diverges
 
     found = rates._found("m", tried, [loss(step) for step in range(97)], diverged=True)
     lowest = min(range(97), key=found.losses.__getitem__)
-    assert tried[48] < found.suggestion < tried[lowest]
+    assert tried[48] < found.suggestion < tried[52], "it does not lag behind the fall"
+    assert 66 < lowest < 74
     assert tried[10] < found.valley < tried[lowest]
-    wild = min(range(96), key=lambda step: found.losses[step + 1] - found.losses[step])
+    wild = min(range(96), key=lambda step: found.raw[step + 1] - found.raw[step])
     assert wild > lowest, "behind the lowest point the noise falls faster"
+    assert max(found.losses) <= 2, "a loss that diverges counts as one that has learned nothing"
+    assert rates.centred([60.0 - step for step in range(60)])[30] == pytest.approx(30, abs=0.01)
+
+
+def test_noise_moves_the_suggestion_little() -> None:
+    chance = random.Random(0)
+    tried = [1e-7 * 10 ** (step / 12) for step in range(97)]
+    for _ in range(20):
+        raw = [2 - 1.2 / (1 + math.exp(-(step - 50) / 4)) + chance.gauss(0, 0.1) for step in range(97)]
+        assert tried[46] < rates._found("m", tried, raw, diverged=False).suggestion < tried[54]
 
 
 def test_the_longest_fall_is_the_longest() -> None:

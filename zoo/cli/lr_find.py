@@ -90,7 +90,7 @@ def lr_find(
 ) -> None:
     """Train for a moment with a rising learning rate, and suggest one; nothing is saved.
 
-    The suggestion is the rate at which the loss falls fastest; fastai's valley is told beside it.
+    The suggestion is the rate at which the loss falls fastest, fastai's valley a more careful one.
     """
     given = {
         "model": model,
@@ -169,5 +169,11 @@ def shown(found: "RateSearch", *, width: int = 60, height: int = 6) -> list[str]
     lines.append(f"{'':8} {ends[0]}{ends[1]:>{max(1, columns - len(ends[0]))}}")
     what = "the loss diverged there" if found.diverged else "the loss did not diverge"
     lines.append(f"{found.model}: {len(found.rates)} rates tried; {what}")
-    lines.append(f"suggestion: --lr {found.suggestion:g}, where it falls fastest; more careful: {found.valley:g}")
+    if not found.diverged:
+        highest = found.rates[-1]
+        lines.append(
+            f"  it never rose to 4 times its lowest: higher rates may do too, --to {10 * highest:g} tries them"
+        )
+    careful = f"; more careful: {found.valley:g}" if found.valley < found.suggestion else ""
+    lines.append(f"suggestion: --lr {found.suggestion:g}, where it falls fastest{careful}")
     return lines

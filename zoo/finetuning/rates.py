@@ -2,11 +2,15 @@
 
 The test is Smith's (arXiv 1506.01186), its details are those of fastai's `lr_find`: the rate at which the smoothed loss
 falls fastest is suggested, and its `valley` told beside it. Other than there nothing is looked for behind the lowest
-point, where the noise of a loss that diverges falls faster than any learning.
+point, where the noise of a loss that diverges falls faster than any learning, and the suggestion is read off a curve
+that is smoothed over the steps on both sides: fastai's, over the steps before, lags behind, so that all of it lies at
+rates several times too high.
 """
 
 import copy
 import itertools
+import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +32,9 @@ from zoo.recipe import Recipe
 from zoo.training import loop
 
 SMOOTHING = 0.98
-"""How much of the smoothed loss stays from one step to the next."""
+"""How much of fastai's smoothed loss stays from one step to the next."""
+SPREAD = 16
+"""The standard deviation of the bell by which the loss is smoothed is one such part of all steps."""
 DIVERGED = 4.0
 """At so many times its lowest value the loss has diverged, and the test ends."""
 
@@ -40,13 +46,13 @@ class RateSearch:
     model: str
     rates: tuple[float, ...] = field(repr=False)
     losses: tuple[float, ...] = field(repr=False)
-    """The loss after each step, smoothed over the steps before it."""
+    """The loss at each step, smoothed over the steps around it."""
     raw: tuple[float, ...] = field(repr=False)
     """The loss of each step alone."""
     suggestion: float
     """The rate at which the smoothed loss falls fastest."""
     valley: float
-    """The rate in the middle of its longest fall, a more careful choice."""
+    """fastai's choice: the rate in the middle of the longest fall of its own, lagging average."""
     diverged: bool
     """Whether the test ended early, the loss being far above its lowest value or no number."""
 
@@ -185,13 +191,12 @@ def _tried(plan: Plan, stage: int, rates: Sequence[float], reporter: Reporter) -
 
 
 def _found(model: str, rates: Sequence[float], raw: Sequence[float], diverged: bool) -> RateSearch:
-    losses = smoothed(raw)
+    losses = centred(raw)
     # The first steps say little of the rate yet, the last ones before it diverges nothing good.
     first, last = len(losses) // 10, len(losses) - (5 if diverged else 0)
-    inner = losses[first:last]
-    inner = inner[: inner.index(min(inner)) + 1]
-    fall = longest_fall(inner)
-    if len(fall) < 5:
+    inner = _to_lowest(losses[first:last])
+    fall = longest_fall(_to_lowest(smoothed(raw)[first:last]))
+    if len(inner) < 5 or len(fall) < 5:
         raise NumericsError(
             f"the loss of {model} does not fall at any rate from {rates[0]:.1e} to {rates[-1]:.1e}.",
             "try more steps, a larger batch size, or other rates",
@@ -207,6 +212,30 @@ def _found(model: str, rates: Sequence[float], raw: Sequence[float], diverged: b
         valley=rounded(rates[first + (fall[0] + fall[-1]) // 2]),
         diverged=diverged,
     )
+
+
+def _to_lowest(values: Sequence[float]) -> list[float]:
+    """The values as far as the lowest of them."""
+    return [*values[: values.index(min(values)) + 1]]
+
+
+def centred(losses: Sequence[float]) -> list[float]:
+    """The losses averaged by a bell over the steps on both sides, so that a fall stays at the step where it is.
+
+    What is above the level of the start, as a loss that diverges is, counts as at it: nothing is learned there.
+
+    >>> centred([2.0, 2.0, 2.0])
+    [2.0, 2.0, 2.0]
+    """
+    level = max(losses[: max(1, len(losses) // 10)])
+    capped = [min(loss, level) for loss in losses]
+    width = max(1.0, len(losses) / SPREAD)
+    shares = [math.exp(-((distance / width) ** 2) / 2) for distance in range(len(losses))]
+    found = []
+    for place in range(len(capped)):
+        weights = [shares[abs(place - other)] for other in range(len(capped))]
+        found.append(round(sum(map(operator.mul, weights, capped)) / sum(weights), 12))
+    return found
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zoo import files
 from zoo.errors import UsageError
+from zoo.names import near_folders
 
 KINDS = (".png", ".svg", ".pdf")
 
@@ -15,6 +16,10 @@ def require_plots(path: Path) -> None:
     """Raise UsageError unless a plot can be drawn into a file of this name."""
     if path.suffix.lower() not in KINDS:
         raise UsageError(f"{path} cannot be a plot.", f"give a name that ends in {', '.join(KINDS)}")
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"there is no folder {path.parent} to draw {path.name} into.", *near_folders(path.parent), "make it first"
+        )
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError(
             "matplotlib is not installed, which draws plots.",
