@@ -95,3 +95,26 @@ def test_another_run_goes_on_from_a_grey_one_in_grey(train: Train) -> None:
     run = train("first", channels=1)
     other = train("second", weights=run.best)
     assert len(zoo.spec_of(zoo.load_checkpoint(other.best)).preprocessing.mean) == 1
+
+
+def test_a_run_on_wide_pictures_trains_and_predicts_wide(train: Train, pictures: Path) -> None:
+    heard = Listener()
+    run = train(img_size=(16, 32), reporter=heard)
+    assert heard.plan is not None
+    batch, _ = next(iter(heard.plan.loader(train=True).epoch(0)))
+    assert batch.shape[1:] == (3, 16, 32)
+    assert "img-size = [\n    16,\n    32,\n]" in (run.folder / "run.toml").read_text()
+    assert zoo.spec_of(zoo.load_checkpoint(run.best)).preprocessing.size == (16, 32)
+    square = train(name="square", img_size=(16, 16))
+    assert "img-size = 16\n" in (square.folder / "run.toml").read_text()
+    paths = sorted(pictures.rglob("*.png"))
+    accuracy = zoo.evaluate(run.best, pictures).metrics["accuracy"]
+    right = [each.best == each.path.parent.name for each in zoo.predict(run.best, paths)]
+    assert sum(right) / len(right) == pytest.approx(accuracy)
+
+
+def test_a_model_that_was_built_for_a_size_keeps_it(train: Train) -> None:
+    """Some (twins) would run at another one too, and their checkpoints say two."""
+    model = zoo.load("timm:test_vit", ["ant", "bee"], weights=None, img_size=64)
+    with pytest.raises(zoo.UsageError, match=r"cannot take pictures of 96 × 64: it was built for 64 × 64"):
+        train(model=model, img_size=(96, 64))

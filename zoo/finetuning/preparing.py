@@ -149,7 +149,15 @@ def adjust(model: nn.Module, recipe: Recipe) -> None:
     """Set what a recipe says of the model itself: the size of its pictures, and the dropout of its backbone."""
     spec = spec_of(model)
     if recipe.img_size is not None:
-        set_spec(model, dataclasses.replace(spec, preprocessing=spec.preprocessing.at(recipe.img_size)))
+        prepared, known = spec.preprocessing.at(recipe.img_size), spec.preprocessing
+        if prepared.size != known.size and spec.arguments.keys() & {"image_size", "input_size", "img_size"}:
+            # It may even run, but its checkpoints would say two sizes and be refused.
+            raise UsageError(
+                f"this {spec.full_name} cannot take pictures of {prepared.size[0]} × {prepared.size[1]}: it was built"
+                f" for {known.size[0]} × {known.size[1]}.",
+                "leave --img-size as it is, or begin a new run with this one's checkpoint as --weights",
+            )
+        set_spec(model, dataclasses.replace(spec, preprocessing=prepared))
     if recipe.dropout is not None:
         _set_dropout(model, recipe.dropout)
 
