@@ -64,6 +64,9 @@ def test_a_list_without_a_match_is_an_error_for_people_and_empty_for_programs(zo
     told = zoo_command("list", "nothing")
     assert (told.code, told.err.splitlines()[0]) == (2, "error: no model matches 'nothing'.")
     assert values(zoo_command("list", "nothing", "--json")) == {"models": []}
+    assert "other tasks" in zoo_command("list", "fcn_*").err
+    for elsewhere in (("fcn_*", "--source", "own"), ("--max-params", "1")):
+        assert "other tasks" not in zoo_command("list", *elsewhere).err
 
 
 def test_a_terminal_gets_a_screenful_and_the_count_of_the_rest(tmp_path: Path) -> None:

@@ -50,6 +50,12 @@ def resnet() -> nn.Module:
     return zoo.load("resnet18", classes=3, weights=None)
 
 
+@pytest.mark.parametrize(("wide", "narrow"), [("norm", "bias"), ("last:1", "layer4.1")])
+def test_words_of_unfreeze_may_name_the_same_in_any_order(wide: str, narrow: str, resnet: nn.Module) -> None:
+    alone = frozen(resnet, "backbone", wide)
+    assert frozen(resnet, "backbone", f"{wide},{narrow}") == frozen(resnet, "backbone", f"{narrow},{wide}") == alone
+
+
 @pytest.mark.parametrize("name", BY_HAND)
 def test_first_and_last_count_the_blocks_as_written_by_hand(name: str) -> None:
     model, blocks = zoo.load(name, classes=3, weights=None), BY_HAND[name]

@@ -73,7 +73,10 @@ def list_command(
         print_json({"models": [_values(each) for each in found]})
         return
     if not found:
-        others = [name for name in registry.others.other_names("torchvision") if fnmatchcase(name, pattern)]
+        if source == "own" and not registry.list_models("*", source="own"):
+            raise UsageError("no package brings a model of your own.", "docs/own-models.md tells how one does")
+        of_torchvision = registry.others.other_names("torchvision") if source in (None, "torchvision") else ()
+        others = [name for name in of_torchvision if fnmatchcase(name, pattern)] if pattern != "*" else []
         raise UsageError(
             f"no {'classifier of pictures' if others else 'model'} matches {pattern!r}.",
             *([f"of other tasks, which zoo does not fine-tune: {listed(others)}"] if others else []),

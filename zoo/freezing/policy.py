@@ -25,14 +25,16 @@ def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningO
             f"unfreeze {unfreeze!r} takes nothing out, as nothing is frozen.",
             "set freeze too, to backbone for instance: what unfreeze names is taken out of that",
         )
+    revived: set[str] = set()
     for word in words(unfreeze or ""):
-        revived = taken_out(word, model, order)
-        if not revived & frozen:
+        named = taken_out(word, model, order)
+        if not named & frozen:
             raise UsageError(
                 f"unfreeze {word!r} takes nothing out: freeze {policy!r} does not freeze it.",
                 where_to_look(model),
             )
-        frozen -= revived
+        revived |= named
+    frozen -= revived
     if frozen == set(names):
         raise UsageError(
             f"freeze {policy!r} freezes every parameter of {called(model)}, so nothing would be trained.",
