@@ -75,6 +75,25 @@ def test_the_hint_stands_where_the_classes_do_not_suit(tmp_path: Path, cells: li
         find_dataset(write(tmp_path, cells, halves), task=task or "single-label")
 
 
+def test_another_separator_between_labels_is_noted(tmp_path: Path) -> None:
+    table = write(tmp_path, ["red", "red;round", "round"] * 6)
+    (note,) = find_dataset(table, task="multi-label").notes
+    assert note == "row 3 ('red;round') looks like several labels: label-separator ';' parts them"
+    assert not find_dataset(table, task="multi-label", columns=Columns(separator=";")).notes
+    with pytest.raises(DataError, match=r"label-separator ';' parts them"):
+        find_labelled(table, ["red", "round"], task="multi-label")
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+def test_a_column_of_numbers_is_told(tmp_path: Path, task: Any) -> None:
+    table = write(tmp_path, ["0.5", "1.5", "2.0"] * 6)
+    assert "the column label holds numbers: --task regression learns those" in find_dataset(table, task=task).notes
+    assert not find_dataset(write(tmp_path, ["1", "2"] * 9), task=task).notes
+    table = write(tmp_path, [f"{number / 8}" for number in range(9)])
+    with pytest.raises(DataError, match=r"leaves no picture for validation.\n  the column label holds numbers"):
+        find_dataset(table)
+
+
 @pytest.mark.parametrize("task", [*SINGLE, "regression"])
 def test_a_separator_without_several_labels_is_refused(tmp_path: Path, task: Any) -> None:
     table = write(tmp_path, ["1", "2"] * 4)

@@ -1,6 +1,6 @@
 """What the rows of a table say of its pictures, with all mistakes of all rows told together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def entries_of(
         mistakes += [f"row {row.number}: {each}" for each in wrong]
         if name is not None and said is not None:
             entries.append(Entry(row.number, name, said, half))
-    if unsaid and task in ("single-label", "binary") and (hint := several_labels(table, labels[0])):
+    if unsaid and task in ("single-label", "binary") and (hint := other_reading(table, labels[0], task)):
         others = [each for each in mistakes if each not in set(unsaid)]
         some_rows = "a row does" if len(unsaid) == 1 else f"{len(unsaid):,} rows do"
         refuse(table, [*others, f"{some_rows} not name one class; {hint}"] if others else [])
@@ -110,17 +110,41 @@ def entries_of(
     return entries
 
 
-def several_labels(table: Table, column: str) -> str | None:
-    """What to tell of cells that look like several labels where each picture should have one class."""
-    for row in table.rows:
-        cell = row.cells.get(column)
-        said = f"row {row.number} ({cell!r:.40}) looks like several labels: --task multi-label"
-        if isinstance(cell, list):
-            return f"{said} learns those"
-        for sign in (SEPARATOR, ";"):
-            if isinstance(cell, str) and sign in cell.strip(f" {sign}"):
-                return said + ("" if sign == SEPARATOR else f" --set 'label-separator={sign}'") + " learns those"
+def other_reading(table: Table, column: str, task: Task, separator: str | None = None) -> str | None:
+    """What to tell of cells that seem to mean something else than the task takes: several labels, or numbers."""
+    found = [(row.number, row.cells.get(column)) for row in table.rows]
+    if task == "regression":
+        return None
+    if _are_numbers(cell for _, cell in found):
+        return f"the column {column} holds numbers: --task regression learns those"
+    for number, cell in found:
+        said = f"row {number} ({cell!r:.40}) looks like several labels: "
+        if task == "multi-label":
+            parted = separator is not None or any(SEPARATOR in str(each) for _, each in found)
+            if not parted and isinstance(cell, str) and (sign := _sign_in(cell, ";,")):
+                return f"{said}label-separator {sign!r} parts them"
+        elif isinstance(cell, list):
+            return f"{said}--task multi-label learns those"
+        elif isinstance(cell, str) and (sign := _sign_in(cell, f"{SEPARATOR};")):
+            return f"{said}--task multi-label" + SETTING[sign] + " learns those"
     return None
+
+
+SETTING = {SEPARATOR: "", ";": " --set 'label-separator=;'"}
+
+
+def _sign_in(cell: str, signs: str) -> str | None:
+    """The sign that stands between two parts of a cell."""
+    return next((sign for sign in signs if sign in cell.strip(f" {sign}")), None)
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    """Whether all that is said are numbers, and not all of them whole, which may be the names of classes."""
+    try:
+        numbers = [float(value) for value in values if value not in (None, "")]
+    except (TypeError, ValueError):
+        return False
+    return any(not each.is_integer() for each in numbers)
 
 
 def _no_picture(path: Path) -> str | None:

@@ -34,8 +34,12 @@ def find_in_folders(
     names = _chosen(list(found), classes, train_root)
     if len(names) < 2:
         raise DataError(
-            f"{train_root} has one class, {names[0]!r}; telling classes apart takes two or more.",
-            "make one folder a class: imgs/ant/1.jpg, imgs/bee/7.jpg",
+            f"{train_root} has one class, {names[0]!r}; telling classes apart takes two or more."
+            if classes is None
+            else f"classes names one class, {names[0]!r}; telling classes apart takes two or more.",
+            "make one folder a class: imgs/ant/1.jpg, imgs/bee/7.jpg"
+            if classes is None
+            else "name another one, or none",
         )
     if task == "binary" and len(names) > 2:
         raise DataError(

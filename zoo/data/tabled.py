@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoo.data import splitting
 from zoo.data.datasets import Dataset, Picture
-from zoo.data.entries import SPLIT, Entry, entries_of, label_columns, label_of, places_of, root_of, several_labels
+from zoo.data.entries import SPLIT, Entry, entries_of, label_columns, label_of, other_reading, places_of, root_of
 from zoo.data.listing import BY_COLUMN, Now
 from zoo.data.tables import Columns, Table, read_table, refuse
 from zoo.errors import DataError, UsageError
@@ -40,7 +40,7 @@ def find_in_table(
     if not train:
         raise DataError(f"{path} has no row to train on: its column split never says train.")
     names = labels if task == "regression" else _classes(train, classes, table, labels if len(labels) > 1 else ())
-    hint = several_labels(table, labels[0]) if task in ("single-label", "binary") else None
+    hint = other_reading(table, labels[0], task, columns.separator) if len(labels) == 1 else None
     if task != "regression":
         train, val, dropped = _of_classes(
             table, train, val, names, task, given=isinstance(classes, Sequence), hint=hint
@@ -51,7 +51,8 @@ def find_in_table(
             notes.append(hint)
     halves = _drawn(train, names, root, seed, task) if not val else _given(train, val, names, root, task)
     if not halves.val:
-        raise DataError(f"{path} leaves no picture for validation.", "give more pictures, or rows whose split is val")
+        way = hint or "give more pictures, or rows whose split is val"
+        raise DataError(f"{path} leaves no picture for validation.", way)
     absent = _absent(names, halves.val, task)
     notes = [*notes, *halves.notes, *([f"no picture of {listed(absent)} validates"] if absent else [])]
     return Dataset(root, tuple(names), halves.train, halves.val, halves.how, tuple(notes), task, path)
@@ -75,7 +76,8 @@ def labelled_in_table(
     entries = entries_of(table, columns, labels, task, root, exist=True)
     half = _half(table, entries, split)
     chosen = [each for each in entries if each.half == half]
-    _refuse_unknown(table, chosen, known, task, "the checkpoint does not know")
+    hint = other_reading(table, labels[0], task, columns.separator) if task == "multi-label" else None
+    _refuse_unknown(table, chosen, known, task, "the checkpoint does not know", hint)
     pictures = _pictures(chosen, known, root, task)
     dataset = Dataset(root, known, (), pictures, some(len(pictures), "picture"), task=task, table=path)
     return dataset, f"{path} ({half})" if half else str(path)

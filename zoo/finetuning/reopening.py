@@ -73,6 +73,8 @@ def difference(folder: Path, recipe: Recipe, told: Told, allow: Sequence[str]) -
     listing = reading.read_json(folder / DATA)
     recorded = parse(listing, where)
     place = Path(recipe.data) if recipe.data else recorded.place
+    if recorded.table is None and place.is_file():
+        raise DataError(f"{place} is a file, and the run's pictures come from a folder.", "give it with --data FOLDER")
     if recorded.table is None and not place.is_dir():
         raise DataError(f"there is no folder {place}.", "say where the pictures lie now: --data FOLDER")
     if recorded.table is not None and not is_table(place):
