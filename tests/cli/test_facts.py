@@ -94,7 +94,7 @@ def test_info_fits_a_screen_and_states_the_facts(zoo_command: Command) -> None:
         "224 × 224",
         "scale to 256 (bilinear, crop), centre 224, mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
         "classifier.6, 4,096 features (vector)",
-        "features.0 … 28, classifier.0 … 6",
+        "features.0 … 28, classifier.0 … 3\n",
         "IMAGENET1K_V1 (default) · top-1 71.6 % · 528 MB",
         "IMAGENET1K_FEATURES · 528 MB",
     ):

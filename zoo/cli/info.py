@@ -10,7 +10,7 @@ from zoo.cli.completion import model_names
 from zoo.cli.fitting import fitted
 from zoo.cli.options import AsJson, Debug
 from zoo.errors import UsageError
-from zoo.names import near_hint
+from zoo.names import is_under, near_hint
 from zoo.units import count
 
 app = typer.Typer(add_completion=False)
@@ -72,7 +72,7 @@ def _lines(entry: registry.Entry) -> list[str]:
         + (f", {entry.features:,} features ({entry.kind})" if entry.features else "")
         + (f"; the same head also at {', '.join(entry.more_heads)}" if entry.more_heads else ""),
         *_fitting(entry),
-        f"  freeze until   {_folded(entry.places)}",
+        f"  freeze until   {_folded(_boundaries(entry))}",
     ]
     if entry.source == "hf":
         lines.append("  these are the defaults of its type; its own files on the hub are read when it is loaded")
@@ -128,6 +128,14 @@ def _stated(facts: Any) -> str:
     if "licence" in facts:
         parts.append(str(facts["licence"]))
     return "".join(f" · {part}" for part in parts)
+
+
+def _boundaries(entry: registry.Entry) -> tuple[str, ...]:
+    """The places behind which there is something left to train: not those of the head."""
+    heads = [head for head in (entry.head_path, *entry.more_heads) if head]
+    return tuple(
+        place for place in entry.places if not any(is_under(head, place) or is_under(place, head) for head in heads)
+    )
 
 
 def _folded(places: tuple[str, ...]) -> str:
