@@ -53,7 +53,11 @@ def is_file(name: str) -> bool:
     (False, True)
     """
     path = Path(name).expanduser()
-    return path.suffix == ".toml" or path.is_file()
+    try:
+        return path.suffix == ".toml" or path.is_file()
+    except OSError:
+        # A name that is too long, for one.
+        return False
 
 
 def find(kind: str, name: str) -> str:

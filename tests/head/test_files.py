@@ -180,6 +180,8 @@ def test_a_file_that_is_no_head_is_told(content: bytes, told: str, mine: Path) -
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(zoo.UsageError, match=r"there is no head .*nowhere\.toml\.\n  heads: attention-pool"):
         presets.find(str(tmp_path / "nowhere.toml"))
+    with pytest.raises(zoo.UsageError, match="no head is called"):
+        presets.find("a" * 300)
 
 
 @pytest.mark.parametrize(

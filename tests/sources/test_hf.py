@@ -133,6 +133,25 @@ def test_pictures_are_prepared_as_the_folder_says(folder: Path) -> None:
     assert (got.resize, got.interpolation, got.mean, got.std) == ((40, 48), "bicubic", (0.1,) * 3, (0.2,) * 3)
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        [1],
+        {"size": {"height": 0, "width": 0}},
+        {"size": {"height": 10**7, "width": 10**7}},
+        {"image_mean": "x"},
+        {"image_std": [0, 0, 0]},
+        {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224}, "crop_pct": "x"},
+    ],
+)
+def test_pictures_that_cannot_be_prepared_as_the_folder_says_are_refused(folder: Path, stated: Any) -> None:
+    if isinstance(stated, dict):
+        stated = {"image_processor_type": "ViTImageProcessor"} | stated
+    (folder / "preprocessor_config.json").write_text(json.dumps(stated))
+    with pytest.raises(zoo.CheckpointError, match="pictures are prepared makes no sense"):
+        zoo.load(f"hf:{folder}", classes=2)
+
+
 def test_weights_for_another_configuration_are_refused(folder: Path) -> None:
     edit(folder, hidden_size=24)
     with pytest.raises(zoo.CheckpointError, match="cannot be loaded"):

@@ -237,6 +237,14 @@ def test_positions_in_another_arrangement_of_as_many_places_are_never_taken_for_
     assert zoo.spec_of(narrow).adapted == ("pos_embed",)
 
 
+def test_a_network_without_positions_takes_as_many_places_in_another_arrangement(file_of: FileOf) -> None:
+    for name in ("squeezenet1_1", "timm:test_resnet"):
+        height, width = zoo.spec_of(zoo.load(name, weights=None)).preprocessing.size
+        size = (height // 2, width * 2)
+        model = zoo.load(name, classes=2, weights=file_of(name), img_size=size, channels=1)
+        assert model(torch.zeros(1, 1, *size)).shape == (1, 2)
+
+
 def test_an_adapted_first_layer_belongs_to_the_backbone(file_of: FileOf) -> None:
     model = zoo.load("resnet18", classes=2, weights=file_of("resnet18"), channels=1)
     assert "conv1.weight" in zoo.freeze(model, "backbone").parameters

@@ -102,7 +102,8 @@ def entries_of(
         if name is not None and said is not None:
             entries.append(Entry(row.number, name, said, half))
     if unsaid and task in ("single-label", "binary") and (hint := other_reading(table, labels[0], task)):
-        others = [each for each in mistakes if each not in set(unsaid)]
+        told = set(unsaid)
+        others = [each for each in mistakes if each not in told]
         some_rows = "a row does" if len(unsaid) == 1 else f"{len(unsaid):,} rows do"
         refuse(table, [*others, f"{some_rows} not name one class; {hint}"] if others else [])
         raise DataError(f"in {table.path} {some_rows} not name one class.", hint)

@@ -23,6 +23,7 @@ from zoo.freezing.order import RunningOrder
 from zoo.recipe import Recipe, most_kept
 from zoo.registry import ModelSpec, set_spec, spec_of, unwrapped
 from zoo.sources.bases import base_of, weights_text
+from zoo.sources.building import SIZES
 from zoo.sources.loading import load
 from zoo.training.averaging import moving
 from zoo.training.devices import default_workers, pick
@@ -150,7 +151,7 @@ def adjust(model: nn.Module, recipe: Recipe) -> None:
     spec = spec_of(model)
     if recipe.img_size is not None:
         prepared, known = spec.preprocessing.at(recipe.img_size), spec.preprocessing
-        if prepared.size != known.size and spec.arguments.keys() & {"image_size", "input_size", "img_size"}:
+        if prepared.size != known.size and spec.arguments.keys() & set(SIZES):
             # It may even run, but its checkpoints would say two sizes and be refused.
             raise UsageError(
                 f"this {spec.full_name} cannot take pictures of {prepared.size[0]} × {prepared.size[1]}: it was built"

@@ -10,7 +10,7 @@ from zoo.errors import UsageError
 from zoo.freezing.dividing import blocks_of
 from zoo.freezing.order import RunningOrder
 from zoo.freezing.words import called, explained, meant, where_to_look
-from zoo.recipe.policies import ALLOWED, words
+from zoo.recipe.policies import ALLOWED, is_none, words
 
 
 def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningOrder) -> list[str]:
@@ -20,7 +20,7 @@ def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningO
     """
     names = [name for name, _ in model.named_parameters()]
     frozen = _frozen_by(model, policy, order)
-    if unfreeze and policy.strip() == "none":
+    if unfreeze and is_none(policy):
         raise UsageError(
             f"unfreeze {unfreeze!r} takes nothing out, as nothing is frozen.",
             "set freeze too, to backbone for instance: what unfreeze names is taken out of that",
@@ -41,7 +41,7 @@ def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningO
             "leave something to train; the policy backbone trains the head alone",
             ALLOWED,
         )
-    if not frozen and policy.strip() != "none":
+    if not frozen and not is_none(policy):
         raise UsageError(
             f"freeze {policy!r} with unfreeze {unfreeze!r} leaves nothing frozen.",
             "the policy none says that on purpose",
@@ -57,7 +57,7 @@ def fitted(model: nn.Module, policy: str, unfreeze: str | None, order: RunningOr
     cut = _cut(policy, model, order), unfreeze and _cut(unfreeze, model, order)
     if cut == (policy, unfreeze):
         taken = words(unfreeze or "")
-        if policy.strip() == "none" or not any(word.startswith(COUNTED) for word in taken):
+        if is_none(policy) or not any(word.startswith(COUNTED) for word in taken):
             return cut
     frozen = _frozen_by(model, cut[0], order)
     left = frozen.difference(*(taken_out(word, model, order) for word in words(cut[1] or "")))
@@ -102,10 +102,10 @@ def sentence(policy: str, unfreeze: str | None) -> str:
 
 
 def _frozen_by(model: nn.Module, policy: str, order: RunningOrder) -> set[str]:
-    if not policy.strip():
-        raise UsageError("freeze is empty.", ALLOWED)
     given = words(policy)
-    if given == ["none"]:
+    if not given:
+        raise UsageError("freeze is empty.", ALLOWED)
+    if is_none(policy):
         return set()
     if "none" in given:
         raise UsageError(f"freeze {policy!r} contradicts itself: none freezes nothing.", "leave none away")

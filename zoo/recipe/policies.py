@@ -17,6 +17,15 @@ def words(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def is_none(policy: str) -> bool:
+    """Whether a policy says that nothing is frozen.
+
+    >>> is_none("none"), is_none("none,"), is_none("backbone")
+    (True, True, False)
+    """
+    return words(policy) == ["none"]
+
+
 def freeze_mistake(text: str) -> str | None:
     """What is wrong with a policy whatever the model, in words that follow 'freeze is TEXT'.
 
@@ -49,7 +58,7 @@ def is_count(text: str) -> bool:
     >>> is_count("2"), is_count("0"), is_count("two")
     (True, False, False)
     """
-    return text.isascii() and text.isdecimal() and int(text) > 0
+    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0
 
 
 def _mistake(word: str) -> str | None:

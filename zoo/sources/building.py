@@ -236,6 +236,8 @@ def _classifier_at(source: str, built: Built, path: str) -> tuple[nn.Module, tup
     return classifier, ends
 
 
+SIZES = ("image_size", "input_size", "img_size")
+"""The arguments by which builders are told for which size they build, where the configuration does not say it."""
 # What a checkpoint may hand to a library's builder; anything else could name files and addresses.
 _ARGUMENTS: Mapping[str, Mapping[str, type | UnionType]] = {
     "torchvision": {
@@ -277,7 +279,7 @@ def _check_inputs(spec: ModelSpec) -> None:
         raise CheckpointError(
             f"the checkpoint's {spec.full_name} takes {channels} channels, its pictures have {len(known.mean)}."
         )
-    for key in ("image_size", "input_size", "img_size"):
+    for key in SIZES:
         value = spec.arguments.get(key)
         edges = [value, value] if isinstance(value, int) else value
         if value is not None and edges != list(known.size):

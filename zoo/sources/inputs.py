@@ -19,7 +19,7 @@ from zoo.errors import UsageError, ZooError
 from zoo.registry import LARGEST, ModelSpec, Preprocessing
 from zoo.sources import channels as first
 from zoo.sources import hf, timm, torchvision
-from zoo.sources.building import create
+from zoo.sources.building import SIZES, create
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -87,12 +87,18 @@ def require_told_apart(before: ModelSpec, arguments: Mapping[str, Any], size: Si
     are.
     """
     usual = before.preprocessing.size
-    if arguments != before.arguments and usual != size and math.prod(usual) == math.prod(size):
+    apart = _built_for(arguments) != _built_for(before.arguments)
+    if apart and usual != size and math.prod(usual) == math.prod(size):
         raise UsageError(
             f"{before.full_name} has as many places at {size[0]} × {size[1]} as at the {usual[0]} × {usual[1]} of its"
             " weights, whose positions would be taken for others.",
             "take a size with more or fewer pixels, or start from random weights with --weights none",
         )
+
+
+def _built_for(arguments: Mapping[str, Any]) -> list[Any]:
+    """What a builder is told of the size; a model that takes any is told nothing, or always the same."""
+    return [*(arguments.get(key) for key in SIZES), hf.stated_size(arguments.get("config", {}))]
 
 
 def check_takes(model: nn.Module, spec: ModelSpec) -> None:

@@ -8,6 +8,7 @@ from zoo.sources.hf.configuration import REFUSED as REFUSED
 from zoo.sources.hf.configuration import channels_of as channels_of
 from zoo.sources.hf.configuration import configuration_of as configuration_of
 from zoo.sources.hf.configuration import folder_of as folder_of
+from zoo.sources.hf.configuration import stated_size as stated_size
 from zoo.sources.hf.inputs import input_configuration as input_configuration
 from zoo.sources.hf.inputs import resized as resized
 from zoo.sources.hf.inputs import size_of as size_of

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo.errors import CheckpointError
-from zoo.registry import Preprocessing
+from zoo.registry import Preprocessing, preprocessing_from
 from zoo.sources.hf.configuration import channels_of, edges, is_folder, stated_size
 from zoo.sources.hub import NoSuchFile, from_hub
 
@@ -18,7 +18,21 @@ _RESAMPLING: Mapping[int, Literal["nearest", "bilinear", "bicubic", "lanczos"]] 
 
 
 def preprocessing(name: str, values: Mapping[str, Any], *, offline: bool) -> Preprocessing:
-    """How pictures are prepared, as the model's own processor does it; without one, as its configuration suggests."""
+    """How pictures are prepared, as the model's own processor does it; without one, as its configuration suggests.
+
+    Raises CheckpointError where what is stated makes no sense: anybody may have written it.
+    """
+    try:
+        return preprocessing_from(vars(_stated(name, values, offline=offline)))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise CheckpointError(
+            f"what hf:{name} says of how pictures are prepared makes no sense: {reason}.",
+            "it is in preprocessor_config.json, or in config.json where there is none",
+        ) from error
+
+
+def _stated(name: str, values: Mapping[str, Any], *, offline: bool) -> Preprocessing:
     try:
         file = (
             Path(name).expanduser() / "preprocessor_config.json"
@@ -37,7 +51,7 @@ def _processor(file: Path) -> dict[str, Any]:
     try:
         processor = AutoImageProcessor.from_pretrained(file.parent, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{file} cannot be read: {str(error).splitlines()[0]:.160}") from error
     stated: dict[str, Any] = {**processor.to_dict(), "class": type(processor).__name__}
     return stated
 
