@@ -138,7 +138,10 @@ def test_debug_shows_where_an_error_comes_from(call: Call) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [(["--device", "cuda:99"], "there is no device 'cuda:99' here"), (["--amp", "fp16"], "--amp fp16 needs a GPU")],
+    [
+        (["--device", "cuda:99"], "there is no device 'cuda:99' here"),
+        (["--amp", "fp16"], "--amp is fp16, which needs a GPU"),
+    ],
 )
 def test_a_device_must_be_there(call: Call, flags: list[str], message: str) -> None:
     told = call(*flags)

@@ -109,7 +109,9 @@ def test_a_count_that_is_asked_for_beside_the_recipe_is_taken_at_its_word(train:
 
 def test_bitfit_on_a_backbone_without_bias_says_so(train: Train) -> None:
     zoo.register("tests-unbiased", lambda: Unbiased(), head_path="fc", input_size=(16, 16))
-    with pytest.raises(UsageError, match="bias has no meaning for own:tests-unbiased: its backbone has no bias terms"):
+    with pytest.raises(
+        UsageError, match="freeze 'bias' has no meaning for own:tests-unbiased: its backbone has no bias terms"
+    ):
         train(model="own:tests-unbiased", recipe="bitfit")
 
 

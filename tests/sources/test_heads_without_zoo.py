@@ -90,7 +90,7 @@ def test_the_lines_of_a_checkpoint_build_its_head(
         return
     with pytest.raises(zoo.UsageError, match=rf"the head '{head}' (?s:.*)heads that fit: ") as caught:
         load(name, head, tmp_path)
-    said = set(str(caught.value).rpartition("heads that fit: ")[2].split(", "))
+    said = set(str(caught.value).rpartition("heads that fit: ")[2].splitlines()[0].split(", "))
     assert said <= FIT[name]
     assert "linear" in said
 

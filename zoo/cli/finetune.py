@@ -373,6 +373,11 @@ def finetune(
 
 
 def _foreseen(recipe: recipes.Recipe, out: Path, name: str | None, overwrite: bool) -> "Dataset":
+    from zoo import registry
+
+    # A name that stands for no model to train needs no library of pictures either.
+    if recipe.model is not None:
+        registry.find(recipe.model)
     from zoo.foreseeing import check_place, foresee
 
     check_place(out, name, overwrite=overwrite)

@@ -149,7 +149,7 @@ def load_checkpoint(
     moved = Path(base) if base else None
     try:
         return _loaded(place, model, optimizer, scheduler, scaler, moved, offline=offline)
-    except CheckpointError:
+    except (CheckpointError, FileNotFoundError):
         if place == Path(folder).expanduser() or place.exists():
             raise
     # A run that goes on removed it meanwhile, when it had a better one.
