@@ -15,6 +15,7 @@ from zoo.freezing.order import RunningOrder
 from zoo.registry import entry
 
 from . import keeping
+from .drawing import OneBlock
 from .plain import Plain
 from .subjects import CLASSES, Subject, pictures
 
@@ -50,7 +51,8 @@ def loaded(subject: Subject) -> tuple[nn.Module, Tensor, RunningOrder]:
     reason = ""
     for size in (*subject.sizes, None):
         try:
-            model = subject.load(CLASSES, size=size)
+            with OneBlock():
+                model = subject.load(CLASSES, size=size)
         except zoo.UsageError as error:
             reason = str(error)
             continue
@@ -87,7 +89,9 @@ def _check_append(subject: Subject, given: Tensor) -> bool:
     size = given.shape[2] if given.shape[2] in subject.sizes else None
     known = entry(subject.source, subject.name)
     if known is None or not known.lacks_classifier:
-        keeping.check_append(subject.load(None, size=size), given)
+        with OneBlock():
+            original = subject.load(None, size=size)
+        keeping.check_append(original, given)
         return True
     for classes, mode in ((None, "replace"), (CLASSES, "append")):
         with pytest.raises(zoo.UsageError, match="comes without a classifier, so there is none to"):

@@ -13,7 +13,17 @@ sys.modules["zoo"] = None
 warnings.simplefilter("ignore")
 import torch
 from safetensors.torch import load_file
+from torch.overrides import TorchFunctionMode
 torch.set_num_threads(1)
+
+class Undrawn(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        drawing = func in (
+            torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.erfinv_, torch.nn.init.kaiming_uniform_
+        )
+        if drawing and (given := args[0] if args else kwargs["tensor"]).numel() > 1 << 18:
+            return given
+        return func(*args, **(kwargs or {}))
 
 def outcome(job):
     values = {}
@@ -24,7 +34,8 @@ def outcome(job):
             pass
         else:
             return "zoo was there"
-        exec(job["lines"], values)
+        with Undrawn():
+            exec(job["lines"], values)
         model = values["model"].eval()
         state = load_file(job["folder"] + "/model.safetensors")
         if type(model).__name__ == "MNASNet":
