@@ -162,7 +162,7 @@ def test_a_warm_up_or_a_patience_that_never_ends_is_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"stages.0.freeze": ""}, "stages.0.freeze is ''; policies: none, backbone, until:PATH"),
+        ({"stages.0.freeze": ""}, "stages.0.freeze is ''; it is empty; policies: none, backbone, until:PATH"),
         ({"stages.0.freeze": "frist:2"}, "there is no word frist:…; near: first:N"),
         ({"stages.0.freeze": f"first:{'9' * 5000}"}, "first:N takes a number of blocks"),
         ({"stages.0.freeze": "first:0"}, "first:N takes a number of blocks, 1 or more"),

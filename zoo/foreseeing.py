@@ -5,6 +5,7 @@ glob that matches none of its parameters, is looked at there.
 """
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from zoo.head import presets
 from zoo.recipe import Recipe
 
 RECIPE, DATA = "run.toml", "data.json"
+LONGEST = 255
+"""Bytes in the name of a folder, on the file systems that people have."""
 FEWEST = 20
 """Steps of a range test below which the course of the loss says nothing."""
 
@@ -109,6 +112,8 @@ def check_name(name: str) -> None:
     """Raise UsageError for a name that is none of a single folder."""
     if Path(name).name != name or name in ("", ".."):
         raise UsageError(f"name {name!r} is no name of a folder.", "--out says where the run's folder is made")
+    if (length := len(os.fsencode(name))) > LONGEST:
+        raise UsageError(f"name {name[:20]!r}… has {length} bytes; a folder's name has at most {LONGEST}.")
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

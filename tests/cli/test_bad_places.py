@@ -19,6 +19,28 @@ def test_an_output_folder_that_is_a_file(call: Call, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_path_longer_than_any_can_be(call: Call, zoo_command: Command, tmp_path: Path) -> None:
+    long = "a" * 300
+    for told in (
+        call("--data", long),
+        call("--out", tmp_path / long),
+        zoo_command("predict", long, "a.jpg"),
+        zoo_command("resume", long),
+    ):
+        refused(told, 2, "is longer than a path can be", "give a shorter one")
+    refused(call("--name", long), 2, "name 'aaaaaaaaaaaaaaaaaaaa'… has 300 bytes; a folder's name has at most 255")
+
+
+def test_what_the_system_refuses_unexpectedly_is_of_the_disk(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error", str(tmp_path / "disk"))
+
+    monkeypatch.setattr("zoo.foreseeing.check_place", fail)
+    refused(call(), 5, f"the system refused {tmp_path / 'disk'}: Input/output error")
+
+
 def test_a_folder_of_the_users_own_is_not_overwritten(call: Call, tmp_path: Path) -> None:
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "thesis.txt").write_text("years of work")

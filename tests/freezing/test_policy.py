@@ -75,9 +75,10 @@ def test_unfreezing_a_part_leaves_the_rest(model: nn.Module) -> None:
         ("features.*, classifier.*", None, "freezes every parameter"),
         ("features.*", "*", "leaves nothing frozen"),
         ("backbone", "features.*", "leaves nothing frozen"),
-        ("", None, "^freeze is empty"),
-        (" , ", None, "^freeze is empty"),
-        ("until:", None, "names no module"),
+        ("", None, "^freeze is ''; it is empty; policies: none, backbone"),
+        (" , ", None, "^freeze is ' , '; it is empty"),
+        ("until:", None, "until:PATH takes the name of a module"),
+        ("features.0", ",", "^unfreeze is ','; it takes nothing out"),
     ],
 )  # fmt: skip
 def test_what_matches_nothing_or_everything_is_refused(
@@ -138,15 +139,15 @@ def test_unfreezing_tells_what_is_trained_again(model: nn.Module) -> None:
     assert repr(again).endswith("; 0 parameters trained again)")
     assert zoo.unfreeze(model).revived == first.parameters
     assert zoo.freeze(model, "backbone").revived is None
-    with pytest.raises(zoo.UsageError, match="unfreeze is empty"):
+    with pytest.raises(zoo.UsageError, match="unfreeze is ' , '; it takes nothing out"):
         zoo.unfreeze(model, " , ")
     with pytest.raises(zoo.UsageError, match=r"^unfreeze 'feature' matches no parameter"):
         zoo.unfreeze(model, "feature")
 
 
 def test_taking_something_out_of_nothing_is_refused(model: nn.Module) -> None:
-    with pytest.raises(zoo.UsageError, match=r"^unfreeze 'last:1' takes nothing out, as nothing is frozen"):
+    with pytest.raises(zoo.UsageError, match=r"^unfreeze is 'last:1'; it takes nothing out, as freeze is none"):
         zoo.freeze(model, "none", unfreeze="last:1")
-    with pytest.raises(zoo.UsageError, match=r"^unfreeze 'last:1' takes nothing out, as nothing is frozen"):
+    with pytest.raises(zoo.UsageError, match=r"^unfreeze is 'last:1'; it takes nothing out, as freeze is none"):
         zoo.freeze(model, "none,", unfreeze="last:1")
     assert zoo.freeze(model, "none,").parameters == ()

@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from zoo import __version__
-from zoo.cli.mistakes import as_flags, usage_text
+from zoo.cli.mistakes import as_flags, of_system, usage_text
 from zoo.errors import Stopped, ZooError
 from zoo.names import printable
 
@@ -160,10 +160,7 @@ def run(given: list[str]) -> int:
         typer.echo(str(stopped), err=True)
         return _told(given, str(stopped), stopped.exit_code)
     except ZooError as error:
-        _trace(debug)
-        text = as_flags(str(error), given)
-        say_error(text)
-        return _told(given, text, error.exit_code)
+        return _refused(given, error)
     except TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(error.format_message())
@@ -180,6 +177,8 @@ def run(given: list[str]) -> int:
         # The reader of a pipe has gone; Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _refused(given, of_system(error))
     except Exception as error:
         _trace(debug)
         text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
@@ -190,6 +189,14 @@ def run(given: list[str]) -> int:
         say_error("stopped at once; nothing more was saved.")
         return _told(given, "stopped at once; nothing more was saved.", result)
     return result if isinstance(result, int) else 0
+
+
+def _refused(given: list[str], error: ZooError) -> int:
+    """Say what went wrong in the words of the command line; the exit code that goes with it."""
+    _trace("--debug" in given)
+    text = as_flags(str(error), given)
+    say_error(text)
+    return _told(given, text, error.exit_code)
 
 
 def _told(given: list[str], text: str, code: int) -> int:

@@ -1,11 +1,13 @@
 """How mistakes are told on the command line: what typer finds in zoo's own form, keys as the flags they are."""
 
+import errno
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from typer.exceptions import TyperException
 
+from zoo.errors import StorageError, UsageError, ZooError
 from zoo.names import one_of
 
 
@@ -62,3 +64,11 @@ def as_flags(text: str, given: Sequence[str]) -> str:
 
 
 _KEY = re.compile(r"^( *)([a-z]+(?:-[a-z]+)*)(?= is | names | '| none)", re.MULTILINE)
+
+
+def of_system(error: OSError) -> ZooError:
+    """What the system refused, where no part of zoo expected it: a place that cannot be one, or a failing disk."""
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{str(error.filename)[:40]!r}… is longer than a path can be.", "give a shorter one")
+    where = f" {error.filename}" if error.filename else ""
+    return StorageError(f"the system refused{where}: {error.strerror or error}.", "--debug shows what was tried")

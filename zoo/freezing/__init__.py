@@ -17,7 +17,7 @@ from zoo.freezing import held, policy
 from zoo.freezing.dividing import Block, BlockRow, blocks_of, in_words, rows_of
 from zoo.freezing.order import RunningOrder, record
 from zoo.markup import table
-from zoo.recipe.policies import ALLOWED, words
+from zoo.recipe.policies import words
 from zoo.registry import find_spec, unwrapped
 from zoo.units import some
 
@@ -85,6 +85,7 @@ def freeze(
 
     Raises UsageError when the policy matches nothing or everything, or cannot be meant.
     """
+    policy.require_meant(policy_text, unfreeze)
     model = unwrapped(model)
     order = order or observe(model, sample)
     frozen = policy.resolve(model, policy_text, unfreeze, order)
@@ -110,8 +111,7 @@ def unfreeze(model: nn.Module, pattern: str | None = None, *, sample: Tensor | N
     before = frozen_parameters(model)
     if pattern is None:
         return dataclasses.replace(apply(model, (), None, "none"), revived=tuple(before))
-    if not words(pattern):
-        raise UsageError("unfreeze is empty.", f"leave it out for everything; {ALLOWED}")
+    policy.require_meant(None, pattern)
     order = observe(model, sample)
     named = {name for each in words(pattern) for name in policy.taken_out(each, model, order)}
     made = apply(model, [name for name in before if name not in named], order, f"all but {pattern}")

@@ -10,7 +10,18 @@ from zoo.errors import UsageError
 from zoo.freezing.dividing import blocks_of
 from zoo.freezing.order import RunningOrder
 from zoo.freezing.words import called, explained, meant, where_to_look
-from zoo.recipe.policies import ALLOWED, is_none, words
+from zoo.recipe.policies import ALLOWED, freeze_mistake, is_none, joint_mistake, unfreeze_mistake, words
+
+
+def require_meant(policy: str | None, unfreeze: str | None) -> None:
+    """Raise UsageError for a text that is wrong whatever the model; it needs no batch to tell."""
+    found = None if policy is None else freeze_mistake(policy)
+    if found:
+        raise UsageError(f"freeze is {policy!r}; {found}")
+    if unfreeze is not None:
+        found = unfreeze_mistake(unfreeze) or (policy and joint_mistake(policy))
+    if found:
+        raise UsageError(f"unfreeze is {unfreeze!r}; {found}")
 
 
 def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningOrder) -> list[str]:
@@ -18,13 +29,9 @@ def resolve(model: nn.Module, policy: str, unfreeze: str | None, order: RunningO
 
     Raises UsageError when it matches nothing or everything, or cannot be meant.
     """
+    require_meant(policy, unfreeze)
     names = [name for name, _ in model.named_parameters()]
     frozen = _frozen_by(model, policy, order)
-    if unfreeze and is_none(policy):
-        raise UsageError(
-            f"unfreeze {unfreeze!r} takes nothing out, as nothing is frozen.",
-            "set freeze too, to backbone for instance: what unfreeze names is taken out of that",
-        )
     revived: set[str] = set()
     for word in words(unfreeze or ""):
         named = taken_out(word, model, order)
@@ -85,8 +92,6 @@ def _at_most(word: str, most: int) -> str:
 
 def taken_out(word: str, model: nn.Module, order: RunningOrder) -> set[str]:
     """The parameters that one word of `unfreeze` names."""
-    if word == "none":
-        raise UsageError("unfreeze none takes nothing out.", "leave it away")
     return meant(word, model, order, "unfreeze")
 
 
@@ -102,11 +107,4 @@ def sentence(policy: str, unfreeze: str | None) -> str:
 
 
 def _frozen_by(model: nn.Module, policy: str, order: RunningOrder) -> set[str]:
-    given = words(policy)
-    if not given:
-        raise UsageError("freeze is empty.", ALLOWED)
-    if is_none(policy):
-        return set()
-    if "none" in given:
-        raise UsageError(f"freeze {policy!r} contradicts itself: none freezes nothing.", "leave none away")
-    return set().union(*(meant(word, model, order) for word in given))
+    return set() if is_none(policy) else set().union(*(meant(word, model, order) for word in words(policy)))

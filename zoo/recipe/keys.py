@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from zoo.names import near, one_of
 from zoo.recipe.optimizers import opt_mistake
-from zoo.recipe.policies import freeze_mistake, is_none, unfreeze_mistake
+from zoo.recipe.policies import freeze_mistake, joint_mistake, unfreeze_mistake
 from zoo.registry import LARGEST, Mode, Task
 
 Sched = Literal["cosine", "constant", "linear", "one-cycle", "step"]
@@ -154,11 +154,9 @@ def joint_mistakes(values: Mapping[str, Any]) -> list[str]:
 
 def joint_stage_mistakes(values: Mapping[str, Any], prefix: str) -> list[str]:
     """What is wrong with the keys of one stage together."""
-    freeze = values.get("freeze")
-    if isinstance(freeze, str) and is_none(freeze) and isinstance(values.get("unfreeze"), str):
-        unfreeze = f"{prefix}unfreeze is {values['unfreeze']!r}"
-        return [f"{unfreeze}; it takes nothing out, as freeze is none; set freeze too, to backbone for instance"]
-    return []
+    freeze, unfreeze = values.get("freeze"), values.get("unfreeze")
+    mistake = joint_mistake(freeze) if isinstance(freeze, str) and isinstance(unfreeze, str) else None
+    return [f"{prefix}unfreeze is {unfreeze!r}; {mistake}"] if mistake else []
 
 
 def unknown(key: str, keys: Mapping[str, Key]) -> str:

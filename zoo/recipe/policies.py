@@ -34,7 +34,7 @@ def freeze_mistake(text: str) -> str | None:
     """
     given = words(text)
     if not given:
-        return ALLOWED
+        return f"it is empty; {ALLOWED}"
     if "none" in given and len(given) > 1:
         return "it contradicts itself: none freezes nothing; leave none away"
     return next((mistake for mistake in map(_mistake, given) if mistake), None)
@@ -50,6 +50,17 @@ def unfreeze_mistake(text: str) -> str | None:
     if not given or "none" in given:
         return "it takes nothing out; leave it away"
     return next((mistake for mistake in map(_mistake, given) if mistake), None)
+
+
+def joint_mistake(freeze: str) -> str | None:
+    """What is wrong with taking anything out of a policy, in words that follow 'unfreeze is TEXT'.
+
+    >>> joint_mistake("none")
+    'it takes nothing out, as freeze is none; set freeze too, to backbone for instance'
+    """
+    if not is_none(freeze):
+        return None
+    return "it takes nothing out, as freeze is none; set freeze too, to backbone for instance"
 
 
 def is_count(text: str) -> bool:
