@@ -115,13 +115,7 @@ def _shapes(model: nn.Module, sample: Tensor | None) -> Mapping[str, tuple[int, 
         if spec is None:
             return {}
         parameter = next(model.parameters())
-        sample = torch.zeros(
-            1,
-            len(spec.preprocessing.mean),
-            *spec.preprocessing.size,
-            device=parameter.device,
-            dtype=parameter.dtype,
-        )
+        sample = torch.zeros(spec.shape(1), device=parameter.device, dtype=parameter.dtype)
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str) -> Any:

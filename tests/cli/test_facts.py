@@ -237,8 +237,7 @@ def test_a_first_line_without_the_command_stays(zoo_command: Command, tmp_path: 
 def test_what_is_taken_out_of_nothing_and_what_is_only_of_the_head_is_told_plainly(zoo_command: Command) -> None:
     told = zoo_command("summary", "resnet18", "--unfreeze", "last:1")
     assert told.code == 2
-    assert told.err.splitlines()[0] == (
-        "error: --unfreeze is 'last:1'; it takes nothing out, as freeze is none; set freeze too, to backbone for instance"
-    )
+    way = "set freeze too, to backbone for instance"
+    assert told.err.strip() == f"error: --unfreeze is 'last:1'; it takes nothing out, as freeze is none; {way}"
     shown = zoo_command("summary", "resnet18", "--depth", "1", "--freeze", "fc.*").out
     assert "the policy freezes what fc.* names: nothing of the backbone" in shown

@@ -108,7 +108,7 @@ class _Patient(io.RawIOBase):
 def _export(plain: nn.Module, spec: ModelSpec, file: _Patient) -> None:
     program = plain if spec.source != "hf" else _Logits(plain)
     # The archive keeps a copy of the sample, so it is zeros; two pictures, as one would be taken as a constant.
-    sample = torch.zeros(2, len(spec.preprocessing.mean), *spec.preprocessing.size)
+    sample = torch.zeros(spec.shape(2))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         exported = torch.export.export(

@@ -41,6 +41,8 @@ class Dataset:
     task: Task = "single-label"
     table: Path | None = None
     """The table that names the pictures; None where folders do."""
+    by_column: bool = False
+    """Whether the table itself says which half each picture is in."""
 
     @property
     def place(self) -> Path:
@@ -94,6 +96,7 @@ def to_json(dataset: Dataset, seed: int, facts: Mapping[Path, Facts] | None = No
         "table": str(dataset.table.resolve()) if dataset.table else None,
         "classes": list(dataset.classes),
         "how": dataset.how,
+        "by_column": dataset.by_column,
         "seed": seed,
         "train": rows(dataset.train),
         "val": rows(dataset.val),
@@ -111,8 +114,9 @@ def from_json(values: Any, where: str, root: Path | None = None) -> Dataset:
     def pictures(rows: Sequence[Row]) -> tuple[Picture, ...]:
         return tuple(Picture(place / row.name, row.label) for row in rows)
 
-    halves = pictures(listing.train), pictures(listing.val)
-    dataset = Dataset(place, listing.classes, *halves, listing.how, task=listing.task, table=listing.table)
+    train, val = pictures(listing.train), pictures(listing.val)
+    kinds = listing.task, listing.table, listing.by_column
+    dataset = Dataset(place, listing.classes, train, val, listing.how, (), *kinds)
     try:
         gone = [str(picture.path) for picture in (*dataset.train, *dataset.val) if not picture.path.is_file()]
     except OSError as error:

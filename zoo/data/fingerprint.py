@@ -15,7 +15,7 @@ from typing import Any
 
 from zoo.data.datasets import Dataset, Picture
 from zoo.data.finding import said_now
-from zoo.data.listing import BY_COLUMN, Label, Listing, Row, parse
+from zoo.data.listing import Label, Listing, Row, parse
 from zoo.data.pictures import WORKERS
 from zoo.data.tables import Columns
 from zoo.errors import DataError
@@ -146,7 +146,7 @@ def changes(
 
 def _resplit(listing: Listing, halves: Mapping[str, str]) -> list[str]:
     """The pictures that a table has in the other half now; where it names none to validate, those may be drawn."""
-    given = "val" in halves.values() or listing.how.endswith(BY_COLUMN)
+    given = "val" in halves.values() or listing.by_column
     to_val = [row.name for row in listing.train if halves.get(row.name) == "val"]
     return to_val + [row.name for row in listing.val if given and halves.get(row.name) == "train"]
 
@@ -170,7 +170,7 @@ def remaining(values: Any, root: Path, found: Changes, where: str = "data.json")
         return tuple(Picture(root / each.new, each.label) for each in kept)
 
     train, val = left(listing.train), left(listing.val)
-    kinds = listing.task, listing.table
+    kinds = listing.task, listing.table, listing.by_column
     trained = {label for each in train for label in (each.label if isinstance(each.label, tuple) else (each.label,))}
     empty = [name for label, name in enumerate(listing.classes) if label not in trained]
     if listing.task == "regression":
@@ -181,7 +181,6 @@ def remaining(values: Any, root: Path, found: Changes, where: str = "data.json")
     if (len(train), len(val)) == (len(listing.train), len(listing.val)):
         return Dataset(root, listing.classes, train, val, listing.how, (), *kinds)
     how = f"{len(train):,} / {len(val):,} left of {len(listing.train):,} / {len(listing.val):,}"
-    how += BY_COLUMN if listing.how.endswith(BY_COLUMN) else ""
     return Dataset(root, listing.classes, train, val, how, (), *kinds)
 
 

@@ -35,10 +35,6 @@ class Facts:
     sha256: str
 
 
-BY_COLUMN = " by its column split"
-"""How `how` ends where the table itself said which half each picture is in."""
-
-
 @dataclass(frozen=True)
 class Now:
     """What folders or a table say now of pictures, by their paths below the root."""
@@ -77,6 +73,8 @@ class Listing:
     task: Task = "single-label"
     table: Path | None = None
     """The table that named the pictures; None where folders did."""
+    by_column: bool = False
+    """Whether the table itself said which half each picture is in."""
 
     @property
     def place(self) -> Path:
@@ -104,7 +102,9 @@ def parse(values: Any, where: str) -> Listing:
         )
         _check_unique(classes)
         _check_unique([row.name for row in (*train, *val)])
-        return Listing(Path(_typed(values["root"], str)), classes, str(values["how"]), train, val, task, table)
+        by_column = _typed(values.get("by_column", False), bool)
+        root, how = Path(_typed(values["root"], str)), str(values["how"])
+        return Listing(root, classes, how, train, val, task, table, by_column)
     except KeyError as error:
         raise CheckpointError(f"{where} is no list of data: it has no {error}.", *REPAIR) from error
     except (AttributeError, TypeError, ValueError) as error:

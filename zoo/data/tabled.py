@@ -7,7 +7,7 @@ from pathlib import Path
 from zoo.data import splitting
 from zoo.data.datasets import Dataset, Picture
 from zoo.data.entries import SPLIT, Entry, entries_of, label_columns, label_of, other_reading, places_of, root_of
-from zoo.data.listing import BY_COLUMN, Now
+from zoo.data.listing import Now
 from zoo.data.tables import Columns, Table, read_table, refuse
 from zoo.errors import DataError, UsageError
 from zoo.names import listed, natural, near
@@ -55,7 +55,7 @@ def find_in_table(
         raise DataError(f"{path} leaves no picture for validation.", way)
     absent = _absent(names, halves.val, task)
     notes = [*notes, *halves.notes, *([f"no picture of {listed(absent)} validates"] if absent else [])]
-    return Dataset(root, tuple(names), halves.train, halves.val, halves.how, tuple(notes), task, path)
+    return Dataset(root, tuple(names), halves.train, halves.val, halves.how, tuple(notes), task, path, halves.by_column)
 
 
 def labelled_in_table(
@@ -206,11 +206,12 @@ class _Halves:
     val: tuple[Picture, ...]
     how: str
     notes: tuple[str, ...] = ()
+    by_column: bool = False
 
 
 def _given(train: Sequence[Entry], val: Sequence[Entry], names: Sequence[str], root: Path, task: Task) -> _Halves:
     halves = _pictures(train, names, root, task), _pictures(val, names, root, task)
-    return _Halves(*halves, f"{len(train):,} train, {len(val):,} val{BY_COLUMN}")
+    return _Halves(*halves, f"{len(train):,} train, {len(val):,} val by its column split", by_column=True)
 
 
 def _drawn(entries: Sequence[Entry], names: Sequence[str], root: Path, seed: int, task: Task) -> _Halves:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import UsageError
 from zoo.freezing import held, policy
 from zoo.freezing.dividing import Block, BlockRow, blocks_of, in_words, rows_of
 from zoo.freezing.order import RunningOrder, record
 from zoo.markup import table
 from zoo.recipe.policies import words
-from zoo.registry import find_spec, unwrapped
+from zoo.registry import input_shape, unwrapped
 from zoo.units import some
 
 
@@ -183,15 +182,9 @@ def observe(model: nn.Module, sample: Tensor | None = None) -> RunningOrder:
     """Record the running order on a sample, or on a batch of one in the shape that the model is known for."""
     model = unwrapped(model)
     if sample is None:
-        spec = find_spec(model)
-        if spec is None:
-            raise UsageError(
-                f"one batch has to run to see what this {type(model).__name__} does, and its shape is unknown.",
-                "give one: zoo.freeze(model, policy, sample=torch.zeros(1, 3, 224, 224))",
-            )
+        shape = input_shape(model, 1, "zoo.freeze(model, policy")
         parameter = next(model.parameters())
-        size = spec.preprocessing.size
-        sample = torch.zeros(1, len(spec.preprocessing.mean), *size, device=parameter.device, dtype=parameter.dtype)
+        sample = torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
     return record(model, sample)
 
 

@@ -31,6 +31,7 @@ from zoo.registry.specs import ModelSpec as ModelSpec
 from zoo.registry.specs import Preprocessing as Preprocessing
 from zoo.registry.specs import Task as Task
 from zoo.registry.specs import find_spec as find_spec
+from zoo.registry.specs import input_shape as input_shape
 from zoo.registry.specs import outputs_of as outputs_of
 from zoo.registry.specs import preprocessing_from as preprocessing_from
 from zoo.registry.specs import set_spec as set_spec

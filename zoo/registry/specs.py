@@ -167,6 +167,10 @@ class ModelSpec:
         pool = (self.head.pool_path,) if self.head and self.head.pool_path else ()
         return (*(path + below for path in self.head_paths), *pool)
 
+    def shape(self, count: int) -> tuple[int, int, int, int]:
+        """The shape of a batch of so many pictures: their number, channels, height and width."""
+        return (count, len(self.preprocessing.mean), *self.preprocessing.size)
+
     def _repr_html_(self) -> str:
         height, width = self.preprocessing.size
         rows = [
@@ -223,6 +227,24 @@ def find_spec(model: Any) -> ModelSpec | None:
     """Like `spec_of`, with None for a model that zoo knows nothing about."""
     spec = getattr(unwrapped(model), "__dict__", {}).get(SPEC_ATTRIBUTE)
     return spec if isinstance(spec, ModelSpec) else None
+
+
+def input_shape(model: Any, count: int, asking: str) -> tuple[int, int, int, int]:
+    """The shape of a batch of so many pictures that a model is known for.
+
+    >>> import zoo
+    >>> input_shape(zoo.load("resnet18", classes=5, weights=None), 2, "zoo.freeze(model, policy")
+    (2, 3, 224, 224)
+
+    Raises UsageError for a model that zoo knows nothing about, with how the one who is `asking` is given a batch.
+    """
+    spec = find_spec(model)
+    if spec is None:
+        raise UsageError(
+            f"one batch has to run to see what this {type(unwrapped(model)).__name__} does, and its shape is unknown.",
+            f"give one: {asking}, sample=torch.zeros({count}, 3, 224, 224))",
+        )
+    return spec.shape(count)
 
 
 def set_spec(model: Any, spec: ModelSpec | None) -> None:

@@ -104,7 +104,7 @@ def _built_for(arguments: Mapping[str, Any]) -> list[Any]:
 def check_takes(model: nn.Module, spec: ModelSpec) -> None:
     """Run a batch of zeros of the size and channels that a spec says; raises UsageError when the model refuses it."""
     example = next(model.parameters())
-    shape = (1, len(spec.preprocessing.mean), *spec.preprocessing.size)
+    shape = spec.shape(1)
     try:
         first.run_once(model, torch.zeros(shape, device=example.device, dtype=example.dtype))
     except (AssertionError, RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -174,7 +174,7 @@ def _arguments(model: nn.Module, spec: ModelSpec, channels: int | None, size: Si
 
 def _replaced(model: nn.Module, spec: ModelSpec, channels: int) -> dict[str, Any]:
     """What says that the first layer is replaced, where no builder makes it for other channels."""
-    shape = (1, len(spec.preprocessing.mean), *spec.preprocessing.size)
+    shape = spec.shape(1)
     return {"channels": channels, "stem": first.first_layer(model, torch.zeros(shape))}
 
 

@@ -229,7 +229,7 @@ def _verified(model: nn.Module, spec: ModelSpec, path: str) -> int:
 def _samples(model: nn.Module, spec: ModelSpec) -> tuple[Tensor, Tensor]:
     """Two batches that differ, of the size that the model is known for."""
     example = next(model.parameters())
-    shape = (2, len(spec.preprocessing.mean), *spec.preprocessing.size)
+    shape = spec.shape(2)
     zeros = torch.zeros(shape, device=example.device, dtype=example.dtype)
     return zeros, torch.linspace(-1, 1, zeros.numel(), device=example.device).reshape(shape).to(example.dtype)
 

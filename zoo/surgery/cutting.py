@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoo.errors import UsageError
-from zoo.registry import find_spec, set_spec, unwrapped
+from zoo.registry import input_shape, set_spec, unwrapped
 from zoo.surgery.places import get_module, looking
 
 
@@ -184,12 +184,5 @@ def _absent(model: nn.Module, runs: Sequence[_Run]) -> list[nn.Module | nn.Param
 
 def _sample_for(model: nn.Module) -> Tensor:
     """Two pictures of zeros in the shape that the model is known for; two, since norms refuse to train on one."""
-    spec = find_spec(model)
-    if spec is None:
-        raise UsageError(
-            f"one batch has to run to see what this {type(model).__name__} does, and its shape is unknown.",
-            "give one: zoo.cut_at(model, path, sample=torch.zeros(2, 3, 224, 224))",
-        )
-    example = next(model.parameters())
-    size = spec.preprocessing.size
-    return torch.zeros(2, len(spec.preprocessing.mean), *size, device=example.device, dtype=example.dtype)
+    shape, example = input_shape(model, 2, "zoo.cut_at(model, path"), next(model.parameters())
+    return torch.zeros(shape, device=example.device, dtype=example.dtype)
