@@ -118,7 +118,7 @@ def test_pictures_of_every_kind_are_fine(tune: Tune, pictures: Path, zoo_command
         (["--freeze", "featres.*"], ["near: 'features.*'"]),
         (["--freeze", "*"], ["freezes every parameter", "nothing would be trained"]),
         (["--freeze", "features.*", "--unfreeze", "features.*"], ["leaves nothing frozen"]),
-        (["--freeze", ""], ["--freeze is ''; policies: none, backbone"]),
+        (["--freeze", ""], ["--freeze is ''; it is empty; policies: none, backbone"]),
         (["--unfreeze", "last:1"], ["it takes nothing out, as freeze is none"]),
         (["--patience", 11], ["--patience is 11, and no stage has more than"]),
         (["--warmup-epochs", 20], ["--warmup-epochs is 20, and the run has"]),

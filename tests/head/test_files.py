@@ -209,7 +209,7 @@ def test_a_checkpoint_has_known_layers_with_known_arguments_alone(layers: Any) -
     assert spec.head is not None
     forged = dataclasses.replace(spec, head=dataclasses.replace(spec.head, layers=tuple(layers)))
     with pytest.raises((zoo.CheckpointError, zoo.UsageError)):
-        rebuild(forged)
+        rebuild(forged, 10**8)
 
 
 def test_heads_are_listed_shown_and_copied(zoo_command: Command, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Folders of transformers whose files name what lies elsewhere: refused before transformers sees them."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.checkpoint.foreign import folders
+from zoo.registry import set_spec
 from zoo.sources import hf
 
 State = dict[str, Tensor]
@@ -189,3 +191,24 @@ def test_a_folder_is_loaded_into_its_model_in_whatever_source(folder: Path, tmp_
     assert torch.equal(loaded.state_dict()["conv_stem.weight"], model.state_dict()["conv_stem.weight"])
     with pytest.raises(zoo.CheckpointError, match="do not fit the model"):
         zoo.load("timm:mobilenetv2_035", 2, weights=folder)
+
+
+HUGE = {"hidden_size": 2**17, "intermediate_size": 2**19}
+"""Of more than a thousand gigabytes."""
+
+
+def test_a_configuration_of_more_than_its_weights_takes_no_memory(folder: Path) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, **HUGE}))
+    with pytest.raises(zoo.CheckpointError, match=r"describes a model of \d+\.\d G parameters, and its weights hold"):
+        zoo.load(f"hf:{folder}", 2)
+
+
+def test_a_checkpoint_of_such_a_configuration_takes_no_memory_either(folder: Path, tmp_path: Path) -> None:
+    model = zoo.load(f"hf:{folder}", 2)
+    spec = zoo.spec_of(model)
+    config = {**spec.arguments["config"], **HUGE}
+    set_spec(model, dataclasses.replace(spec, arguments={"config": config}))
+    zoo.save_checkpoint(tmp_path / "one", model)
+    with pytest.raises(zoo.CheckpointError, match=r"describes a model of \d+\.\d G parameters, and its weights hold"):
+        zoo.load_checkpoint(tmp_path / "one")

@@ -248,4 +248,4 @@ def test_a_checkpoint_names_no_place_that_is_no_pool(place: str) -> None:
     assert spec.head is not None
     forged = dataclasses.replace(spec, head=dataclasses.replace(spec.head, pool_path=place))
     with pytest.raises(zoo.ZooError):
-        rebuild(forged)
+        rebuild(forged, 10**8)

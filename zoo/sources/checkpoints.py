@@ -169,15 +169,17 @@ def _loaded(
 ) -> nn.Module:
     reading.verify(place)
     config = reading.read_config(place)
+    if model is None and config.spec is None:
+        raise CheckpointError(
+            f"{place} holds a {config.model_class} that zoo knows nothing about.",
+            "build the model yourself, then: zoo.load_checkpoint(FOLDER, model=model)",
+        )
+    state = state_of(place, config.spec, base, offline=offline)
     if model is None:
-        if config.spec is None:
-            raise CheckpointError(
-                f"{place} holds a {config.model_class} that zoo knows nothing about.",
-                "build the model yourself, then: zoo.load_checkpoint(FOLDER, model=model)",
-            )
-        model = rebuild(config.spec)
+        assert config.spec is not None
+        model = rebuild(config.spec, sum(each.numel() for each in state.values()))
     inner = unwrapped(model)
-    reading.restore_weights(place, inner, state_of(place, config.spec, base, offline=offline))
+    reading.restore_weights(place, inner, state)
     training = reading.read_training(place)
     try:
         freezing.restore(inner, training["frozen"]["parameters"], training["frozen"]["held"])

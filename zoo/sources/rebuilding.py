@@ -14,8 +14,10 @@ from zoo.sources import hf, pooling
 from zoo.sources.building import check_known, check_places, create
 
 
-def rebuild(spec: ModelSpec) -> nn.Module:
+def rebuild(spec: ModelSpec, values: int) -> nn.Module:
     """The model that a checkpoint's facts describe, its head included, with random weights.
+
+    `values` is how many numbers its weights hold: no model is made that would take many more.
 
     Raises UsageError when its source or its own registration is gone, or its head was a custom module,
     CheckpointError for facts that no model was saved with.
@@ -26,6 +28,9 @@ def rebuild(spec: ModelSpec) -> nn.Module:
             "build the model yourself, then: zoo.load_checkpoint(FOLDER, model=model)",
         )
     try:
+        check_known(spec)
+        if spec.source == "hf":
+            hf.require_modest(spec.arguments["config"], values)
         return _rebuilt(spec)
     except ZooError:
         raise
@@ -36,7 +41,6 @@ def rebuild(spec: ModelSpec) -> nn.Module:
 
 
 def _rebuilt(spec: ModelSpec) -> nn.Module:
-    check_known(spec)
     model = create(spec.source, spec.name, spec.arguments)
     check_places(model, spec)
     if spec.head is not None:

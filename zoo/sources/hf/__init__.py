@@ -19,6 +19,7 @@ from zoo.sources.hf.models import create as create
 from zoo.sources.hf.models import head_path as head_path
 from zoo.sources.hf.models import load as load
 from zoo.sources.hf.models import outside_base as outside_base
+from zoo.sources.hf.models import require_modest as require_modest
 from zoo.sources.hf.models import set_classes as set_classes
 from zoo.sources.hf.models import translated as translated
 from zoo.sources.hf.processors import preprocessing as preprocessing

@@ -13,6 +13,30 @@ from zoo.errors import CheckpointError
 from zoo.names import is_under
 from zoo.registry import HeadSpec, Task
 from zoo.sources.hf.configuration import arguments, checked_type, classes_named
+from zoo.units import count
+
+
+def require_modest(values: Mapping[str, Any], held: int) -> None:
+    """Raise CheckpointError for a configuration of a model so large that weights of `held` numbers cannot be its.
+
+    Otherwise a few digits in a file could take all memory there is.
+    """
+    with torch.device("meta"):
+        _check_size(create(values), held)
+
+
+def _check_size(described: nn.Module, held: int) -> None:
+    # Files may lack the classifier, and hold a tied tensor once.
+    most, found = 2 * held + _ROOM, sum(each.numel() for each in (*described.parameters(), *described.buffers()))
+    if found > most:
+        raise CheckpointError(
+            f"the configuration describes a model of {count(found)} parameters, and its weights hold {count(held)}.",
+            "put back the config.json that belongs to them",
+        )
+
+
+_ROOM = 50_000_000
+"""Parameters that a model may have beside those of its weights: a base model gets a new classifier."""
 
 
 def create(values: Mapping[str, Any]) -> nn.Module:
@@ -53,6 +77,8 @@ def load(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
         config.architectures = [str(each) for each in values.get("architectures") or []]
         with torch.device("meta"):
             described = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+    _check_size(described, sum(each.numel() for each in state.values()))
+    with _explained(f"the model in {folder} cannot be loaded"):
         model, report = type(described).from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
     model = model.float()
     for each in (*model.parameters(), *model.buffers()):
