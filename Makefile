@@ -9,8 +9,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/zoo demo
 
+# A fast test that takes ten minutes hangs: it is told with where it stands, and its worker is replaced.
 test: check
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow" -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 test-full: check
 	$(BIN)/pytest -n 2

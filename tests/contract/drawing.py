@@ -1,4 +1,4 @@
-"""Random weights of large models at the price of a copy."""
+"""Random weights of large models at the price of a copy; it imports torch alone, also where zoo cannot be."""
 
 from collections.abc import Callable
 from typing import Any

@@ -3,27 +3,22 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from . import drawing
+
 SERVER = """
-import json, sys, traceback, warnings
+import json, sys, warnings
 sys.modules["zoo"] = None
 warnings.simplefilter("ignore")
+import runpy
 import torch
 from safetensors.torch import load_file
-from torch.overrides import TorchFunctionMode
 torch.set_num_threads(1)
-
-class Undrawn(TorchFunctionMode):
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        drawing = func in (
-            torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.erfinv_, torch.nn.init.kaiming_uniform_
-        )
-        if drawing and (given := args[0] if args else kwargs["tensor"]).numel() > 1 << 18:
-            return given
-        return func(*args, **(kwargs or {}))
+OneBlock = runpy.run_path(sys.argv[1])["OneBlock"]
 
 def outcome(job):
     values = {}
@@ -34,7 +29,7 @@ def outcome(job):
             pass
         else:
             return "zoo was there"
-        with Undrawn():
+        with OneBlock():
             exec(job["lines"], values)
         model = values["model"].eval()
         state = load_file(job["folder"] + "/model.safetensors")
@@ -58,36 +53,54 @@ for line in sys.stdin:
     print("answer " + json.dumps(outcome(json.loads(line))), flush=True)
 """
 
+LONGEST = 300
+"""Seconds until a process is taken for one that hangs; the largest models take a tenth of it."""
+
 
 class Plain:
-    """The process, which answers one job after another."""
+    """The process, which answers one job after another; one that died or did not answer is begun anew."""
+
+    process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "Plain":
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd="/",
-        )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.close()
-        self.process.wait(60)
-        self.process.stdout.close()
+        self._end()
 
     def outcome(self, lines: str, folder: Path) -> str:
         """`same`, or what went wrong when a library's own model took the files of a folder."""
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SERVER, str(Path(drawing.__file__))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                cwd="/",
+            )
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps({"lines": lines, "folder": str(folder)}) + "\n")
         self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith("answer "):
-                answer: Any = json.loads(line.removeprefix("answer "))
-                return str(answer)
-        return "the process without zoo died"
+        watch = threading.Timer(LONGEST, self.process.kill)
+        watch.start()
+        try:
+            for line in self.process.stdout:
+                if line.startswith("answer "):
+                    answer: Any = json.loads(line.removeprefix("answer "))
+                    return str(answer)
+        finally:
+            watch.cancel()
+        code = self._end()
+        return f"the process without zoo ended with {code}, or had no answer for {LONGEST} seconds"
+
+    def _end(self) -> int:
+        """Close the process, whose input ends; its exit code."""
+        if self.process is None:
+            return 0
+        process, self.process = self.process, None
+        with process:
+            assert process.stdin
+            process.stdin.close()
+        return process.returncode
