@@ -1,7 +1,7 @@
 """Every model of a source through the contract, counted: `python -m tests.contract.counting --source timm`.
 
-Small models come first. With `--minutes` it stops there; with `--log` it writes each outcome, and goes on from it:
-`tests/contract/outcomes` holds those that `docs/models.md` counts.
+Small models come first. With `--minutes` it stops there; with `--log` it writes each outcome, and goes on from it. The
+logs in `tests/contract/outcomes` are those that `docs/models.md` counts.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -58,8 +59,12 @@ def main() -> None:
     warnings.simplefilter("ignore")
     done: dict[str, dict[str, Any]] = {}
     if asked.log is not None and asked.log.exists():
-        told = {name: found for line in asked.log.open() for name, found in json.loads(line).items()}
+        versions, told = recorded(asked.log)
+        if versions != about(asked.source):
+            parser.error(f"{asked.log} was made with {versions}, and here is {about(asked.source)}: take another --log")
         done = {name: found for name, found in told.items() if found["state"] in ("passed", "refused")}
+    elif asked.log is not None:
+        asked.log.write_text(json.dumps({"about": about(asked.source)}) + "\n", encoding="utf-8")
     end = time.monotonic() + 60 * asked.minutes
     with Plain() as plain, TemporaryDirectory() as folder:
         named = [
@@ -81,6 +86,18 @@ def main() -> None:
                 with asked.log.open("a") as log:
                     log.write(json.dumps({str(subject): found}) + "\n")
     print_counts(asked.source, [done[str(subject)] for subject in subjects])
+
+
+def about(source: str) -> dict[str, str]:
+    """The versions that an outcome holds for."""
+    library = {"hf": "transformers"}.get(source, source)
+    return {each: metadata.version(each) for each in (library, "torch")}
+
+
+def recorded(log: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """The versions of a log, and the last outcome of each model."""
+    lines = {name: found for line in log.open(encoding="utf-8") for name, found in json.loads(line).items()}
+    return lines.pop("about"), lines
 
 
 def print_counts(source: str, found: list[dict[str, Any]]) -> None:

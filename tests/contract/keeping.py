@@ -133,8 +133,9 @@ def moved(model: nn.Module, part: Part, given: Tensor, *, step: bool) -> list[st
 def _step(model: nn.Module, part: Part, out: Tensor) -> None:
     """One step of all parameters that have a gradient; nothing frozen may have one, and each head has."""
     spec = zoo.spec_of(model)
-    # The least likely class: where the steps of earlier policies had taught one, its gradient would round to zero.
-    nn.functional.cross_entropy(out, out.detach().argmin(dim=1)).backward()
+    # Scores as large as the steps of earlier policies make them would leave a gradient that rounds to zero.
+    scaled = out / out.detach().abs().max().clamp(min=1)
+    nn.functional.cross_entropy(scaled, torch.arange(len(out)) % CLASSES).backward()
     reached = {name for name, each in model.named_parameters() if each.grad is not None}
     assert not reached & part.parameters, f"gradients reach {sorted(reached & part.parameters)[:3]}"
     for prefix in spec.head_prefixes:
