@@ -95,7 +95,7 @@ GOOD = """
 import zoo
 from torch import nn
 def made():
-    return zoo.OwnModel(lambda: nn.Sequential(nn.Linear(2, 9)), "0")
+    return zoo.OwnModel(lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, 9)), "1", input_size=(4, 4))
 """
 
 

@@ -76,15 +76,16 @@ class AttentionPool(nn.Module):
 class CosineLinear(nn.Module):
     """The cosine of the angle between the features and a learned direction of each class, times a learned scale.
 
-    From "Dynamic Few-Shot Visual Learning without Forgetting", arXiv 1804.09458, section 3.2. On a map it computes
-    the same at every place.
+    From "Dynamic Few-Shot Visual Learning without Forgetting", arXiv 1804.09458, section 3.2. On a map, or with
+    `channels_last` on tokens, it computes the same at every place.
 
     >>> CosineLinear(8, 3)(torch.ones(2, 8)).shape
     torch.Size([2, 3])
     """
 
-    def __init__(self, in_features: int, out_features: int, scale: float = 10.0) -> None:
+    def __init__(self, in_features: int, out_features: int, scale: float = 10.0, channels_last: bool = False) -> None:
         super().__init__()
+        self.axis = -1 if channels_last else 1
         self.weight = nn.Parameter(torch.randn(out_features, in_features) * in_features**-0.5)
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
@@ -95,5 +96,5 @@ class CosineLinear(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The scores, each from minus to plus the scale."""
         directions = nn.functional.normalize(self.weight, dim=1)
-        cosines = nn.functional.normalize(features, dim=1).movedim(1, -1) @ directions.t()
-        return self.scale * cosines.movedim(-1, 1)
+        cosines = nn.functional.normalize(features, dim=self.axis).movedim(self.axis, -1) @ directions.t()
+        return self.scale * cosines.movedim(-1, self.axis)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.markup import table
 from zoo.names import join
-from zoo.registry import find_spec, unwrapped
+from zoo.registry import find_spec, taking, unwrapped
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _shapes(model: nn.Module, sample: Tensor | None) -> Mapping[str, tuple[int, 
     try:
         for module, _ in flags:
             module.training = False
-        with torch.no_grad(), torch.random.fork_rng():
+        with torch.no_grad(), torch.random.fork_rng(), taking(model, sample.shape):
             model(sample)
     finally:
         for handle in handles:

@@ -1,7 +1,9 @@
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import zoo
 
@@ -59,3 +61,96 @@ def test_a_head_path_is_verified_by_looking(head_path: str, message: str) -> Non
     zoo.register(name, lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 9)), head_path=head_path)
     with pytest.raises(zoo.UsageError, match=message):
         zoo.load(f"own:{name}", classes=2)
+
+
+class Positions(nn.Module):
+    """A network with a table that its author does not train, and one of whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.ones(3, 4, 4), requires_grad=False)
+        self.places = nn.Parameter(torch.arange(4), requires_grad=False)
+        self.body = nn.Linear(48, 8)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        scores: Tensor = self.fc(self.body((pictures + self.table).flatten(1)).relu())
+        return scores
+
+
+def test_what_the_authors_code_does_not_train_no_policy_trains(tmp_path: Path) -> None:
+    zoo.register("positions", Positions, head_path="fc", input_size=(4, 4))
+    model = zoo.load("own:positions", 2)
+    trained = {"body.weight", "body.bias", "fc.weight", "fc.bias"}
+    for again in (lambda: zoo.freeze(model, "none"), lambda: zoo.unfreeze(model), lambda: zoo.freeze(model, "body")):
+        frozen = again().parameters
+        left = {name for name, each in model.named_parameters() if each.requires_grad}
+        assert left == trained - set(frozen)
+        assert {"table", "places"} <= set(frozen)
+    zoo.save_checkpoint(tmp_path / "one", model)
+    loaded = zoo.load_checkpoint(tmp_path / "one")
+    zoo.freeze(loaded, "none")
+    assert {name for name, each in loaded.named_parameters() if each.requires_grad} == trained
+
+
+class Crooked(nn.Module):
+    """A network with a layer that does not run, one that is hidden, and one of two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Linear(8, 4)
+        self.hidden = nn.Linear(48, 8)
+        self.net = nn.Sequential(nn.ReLU(), nn.Linear(8, 4))
+        self.classifier = self.net[1]
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(self.net[0](self.hidden(pictures.flatten(1))))
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("head_path", "size", "message"),
+    [
+        ("unused", 4, "said to be at unused, which does not run"),
+        ("hidden", 4, r"said to be at hidden, which gives 8 numbers, and the model scores of shape \(1, 4\)"),
+        ("net.1", 4, "has one classifier under the names net.1, classifier"),
+        ("hidden", 5, r"does not run on a batch of shape \(1, 3, 5, 5\)(?s:.*)input_size"),
+    ],
+)
+def test_a_head_that_does_not_give_the_classes_is_refused(head_path: str, size: int, message: str) -> None:
+    name = f"crooked-{head_path}-{size}"
+    zoo.register(name, Crooked, head_path=head_path, input_size=(size, size))
+    with pytest.raises(zoo.UsageError, match=message):
+        zoo.load(f"own:{name}", 2)
+
+
+def test_a_builder_makes_a_new_model_each_time() -> None:
+    one = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
+    zoo.register("the-same", lambda: one, head_path="1", input_size=(4, 4))
+    first = zoo.load("own:the-same", 2)
+    with pytest.raises(zoo.UsageError, match="returned a model that it gave before"):
+        zoo.load("own:the-same", 3)
+    assert first[1].out_features == 2  # type: ignore[index]
+
+
+def test_a_builder_that_fails_is_told_as_its_own_failure() -> None:
+    def broken() -> nn.Module:
+        raise OSError("no such file weights.bin")
+
+    zoo.register("broken", broken, head_path="fc")
+    with pytest.raises(zoo.UsageError, match=r"the builder of own:broken gives OSError: no such file weights.bin"):
+        zoo.load("own:broken", 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mean": (0.5), "std": (0.5)}, "a number for each channel"),
+        ({"mean": ("a",), "std": ("b",)}, "a number for each channel"),
+        ({"input_size": ("8", "8")}, "height and width in pixels"),
+        ({"build": nn.Identity()}, "a function that makes a new model each time"),
+    ],
+)
+def test_a_slip_in_registering_is_told(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(zoo.UsageError, match=message):
+        zoo.register("slipped", **{"build": nn.Identity, "head_path": "fc", **given})

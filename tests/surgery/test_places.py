@@ -1,6 +1,8 @@
 """Modules are taken out and put in by their dotted names, and nothing else of the model changes."""
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -112,8 +114,8 @@ def test_modules_are_found_by_globs_and_paths_in_order(model: nn.Module) -> None
         ("*.bm2", "bn2"),
         ("layr4.*", "layer4"),
         ("layer9", "near: layer4, layer3"),
-        ("", "zoo.summary"),
-        ("fc.weight", "zoo.summary"),
+        ("", "zoo.find_modules"),
+        ("fc.weight", "zoo.find_modules"),
     ],
 )
 def test_a_pattern_that_matches_no_module_names_near_ones(model: nn.Module, pattern: str, near: str) -> None:
@@ -133,7 +135,7 @@ class Times(nn.Module):
         return features * self.factor
 
 
-@pytest.mark.parametrize("path", ["layer3", "avgpool", "layer4.1.bn2", "fc"])
+@pytest.mark.parametrize("path", ["layer3", "avgpool", "layer4.1.bn2"])
 def test_what_is_inserted_works_on_what_the_module_before_it_gives(model: nn.Module, path: str) -> None:
     pictures, seen = torch.randn(2, 3, 64, 64), []
     model.eval()
@@ -191,3 +193,46 @@ def test_what_is_no_module_is_not_put_in(model: nn.Module, given: object, words:
         with pytest.raises(zoo.UsageError, match=words):
             change(model, "layer3", given)  # type: ignore[arg-type]
     assert list(model.state_dict()) == keys
+
+
+@pytest.mark.parametrize("path", ["features.3", "features"])
+def test_what_is_inserted_is_trained_beside_a_frozen_backbone(path: str) -> None:
+    model = zoo.load("squeezenet1_1", 2, weights=None)
+    change = zoo.insert_after(model, path, Times(1.0))
+    zoo.freeze(model, "backbone")
+    trained = {name for name, each in model.named_parameters() if each.requires_grad}
+    assert trained == {f"{change.path}.factor", "classifier.1.weight", "classifier.1.bias"}
+
+
+@pytest.mark.parametrize("path", ["classifier", "classifier.1"])
+def test_behind_a_head_nothing_is_inserted_that_zoo_would_not_see(path: str) -> None:
+    model = zoo.load("squeezenet1_1", 2, weights=None)
+    with pytest.raises(zoo.UsageError, match=r"stands the head of this SqueezeNet, classifier.1(?s:.*)zoo.swap_head"):
+        zoo.insert_after(model, path, Times(1.0))
+    assert zoo.get_module(model, "classifier.1").out_channels == 2
+
+
+def test_another_name_of_a_module_is_told() -> None:
+    shared = nn.ReLU()
+    with pytest.raises(zoo.UsageError, match="'1' is another name of '0'"):
+        zoo.get_module(nn.Sequential(shared, shared), "1")
+
+
+@pytest.mark.parametrize("insert", [True, False])
+def test_a_checkpoint_of_a_changed_model_is_loaded_into_one_alone(
+    model: nn.Module, insert: bool, tmp_path: Path
+) -> None:
+    def change(changed: nn.Module) -> nn.Module:
+        if insert:
+            zoo.insert_after(changed, "layer3", nn.Conv2d(256, 256, 1))
+        else:
+            zoo.replace_module(changed, "avgpool", nn.AdaptiveMaxPool2d(1))
+        return changed.eval()
+
+    pictures, folder = torch.randn(1, 3, 64, 64), tmp_path / "one"
+    zoo.save_checkpoint(folder, change(model))
+    assert json.loads((folder / "config.json").read_text())["rebuild"] == []
+    with pytest.raises(zoo.UsageError, match=r"was changed at (layer3|avgpool), which a checkpoint cannot build"):
+        zoo.load_checkpoint(folder)
+    again = zoo.load_checkpoint(folder, model=change(zoo.load("resnet18", 3, weights=None)))
+    assert torch.equal(again(pictures), model(pictures))

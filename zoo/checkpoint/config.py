@@ -64,7 +64,8 @@ def _spec(values: Mapping[str, Any]) -> ModelSpec:
             raise ValueError(f"its {key} is no text")
     given["preprocessing"] = preprocessing_from(given["preprocessing"])
     given["fresh"] = tuple(str(name) for name in given["fresh"])
-    given["adapted"] = tuple(str(name) for name in given.get("adapted", ()))
+    for key in ("adapted", "fixed", "changed"):
+        given[key] = tuple(str(name) for name in given.get(key, ()))
     given["features"] = int(given["features"])
     given["more_heads"] = tuple(str(path) for path in given.get("more_heads", ()))
     given["more_features"] = tuple(int(count) for count in given.get("more_features", ()))

@@ -17,7 +17,7 @@ from zoo.freezing.dividing import Block, BlockRow, blocks_of, in_words, rows_of
 from zoo.freezing.order import RunningOrder, record
 from zoo.markup import table
 from zoo.recipe.policies import words
-from zoo.registry import input_shape, unwrapped
+from zoo.registry import find_spec, input_shape, taking, unwrapped
 from zoo.units import some
 
 
@@ -69,8 +69,8 @@ def freeze(
     `last:N` (so many blocks of `zoo.blocks`), `norm`, `bias` (all of the backbone but its norm layers, but
     its bias terms), or globs over parameter names. `unfreeze` takes out what the same words name; there
     `norm` and `bias` are those themselves. The whole model is set: what an earlier policy froze and this one
-    does not is trained again. Frozen norm layers keep their statistics and frozen dropout does not fire, also
-    after `model.train()`.
+    does not is trained again, but for parameters that the model's own code does not train. Frozen norm layers
+    keep their statistics and frozen dropout does not fire, also after `model.train()`.
 
     >>> import zoo
     >>> model = zoo.load("resnet18", classes=5, weights=None)
@@ -141,9 +141,11 @@ def apply(model: nn.Module, frozen: Iterable[str], order: RunningOrder | None, p
     """Freeze exactly these parameters and hold the modules that belong to them in eval mode."""
     model = unwrapped(model)
     chosen = set(frozen)
+    spec = find_spec(model)
+    never = chosen.union(spec.fixed if spec else ())
     held.release(model)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in chosen)
+        parameter.requires_grad_(name not in never and _can_train(parameter))
     modules: list[str] = []
     if chosen and order is not None:
         modules = held.modules_to_hold(model, chosen, order)
@@ -169,8 +171,13 @@ def restore(model: nn.Module, parameters: Sequence[str], modules: Sequence[str])
         raise ValueError(f"the freeze state names {foreign[0]!r}, which the model does not have")
     held.release(model)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in set(parameters))
+        parameter.requires_grad_(name not in set(parameters) and _can_train(parameter))
     held.hold(model, modules)
+
+
+def _can_train(parameter: nn.Parameter) -> bool:
+    """Whether it has a gradient at all: whole numbers, a quantized table's say, have none."""
+    return parameter.is_floating_point() or parameter.is_complex()
 
 
 def held_modules(model: nn.Module) -> list[str]:
@@ -185,7 +192,8 @@ def observe(model: nn.Module, sample: Tensor | None = None) -> RunningOrder:
         shape = input_shape(model, 1, "zoo.freeze(model, policy")
         parameter = next(model.parameters())
         sample = torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
-    return record(model, sample)
+    with taking(model, sample.shape):
+        return record(model, sample)
 
 
 __all__ = [

@@ -15,6 +15,9 @@ from zoo.recipe.policies import ALLOWED, freeze_mistake, is_none, joint_mistake,
 
 def require_meant(policy: str | None, unfreeze: str | None) -> None:
     """Raise UsageError for a text that is wrong whatever the model; it needs no batch to tell."""
+    for key, text in (("freeze", policy), ("unfreeze", unfreeze)):
+        if text is not None and not isinstance(text, str):
+            raise UsageError(f"{key} is {text!r:.80}; it takes one text, its words separated by commas")
     found = None if policy is None else freeze_mistake(policy)
     if found:
         raise UsageError(f"freeze is {policy!r}; {found}")

@@ -134,6 +134,8 @@ def _count(word: _Word, most: int) -> int:
     """The number of blocks that a word says, checked against those that there are."""
     if is_count(word.value) and int(word.value) <= most:
         return int(word.value)
+    if not most:
+        raise UsageError(f"{word} cannot be meant: {called(word.model)} has no blocks, its head aside.")
     shared = [
         f"{path} runs {times} times with one set of parameters and counts once"
         for path, times in repeated(word.model, word.order).items()

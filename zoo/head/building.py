@@ -56,16 +56,21 @@ def check(head: nn.Module, features: int, classes: int, kind: Kind) -> None:
     try:
         with torch.no_grad():
             scores = head(torch.zeros(shape, device=example.device, dtype=example.dtype))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise UsageError(
-            f"this head does not take the model's {features} features ({str(error).splitlines()[0]})."
-        ) from error
+    # A module of the user's own fails in as many ways as there is code.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"this head does not take the model's {features} features ({reason}).") from error
     finally:
         for module, flag in flags:
             module.training = flag
     given = scores.shape[1] if isinstance(scores, Tensor) and scores.dim() > 1 else "no"
     if given != classes:
         raise UsageError(f"this head gives {given} scores a picture, and there are {classes} classes.")
+    if kind == "map" and scores.dim() != 4:
+        raise UsageError(
+            f"this head gives scores of shape {tuple(scores.shape)} for a map, and the model goes on with a map.",
+            "leave the pooling to the model: a 1×1 convolution gives scores at every place",
+        )
 
 
 def source_of(layers: Sequence[Mapping[str, Any]]) -> str:

@@ -51,7 +51,12 @@ _BATCH_NORM = {"num_features": _IN, "eps": _SMALL, "momentum": _SHARE, "affine":
 LAYERS: Mapping[str, Layer] = {
     "Linear": Layer({"in_features": _IN, "out_features": _OUT, "bias": _SWITCH}, on_map="Conv2d"),
     "CosineLinear": Layer(
-        {"in_features": _IN, "out_features": _OUT, "scale": Argument(Key(float, "the first scale", above=0))},
+        {
+            "in_features": _IN,
+            "out_features": _OUT,
+            "scale": Argument(Key(float, "the first scale", above=0)),
+            "channels_last": _FORM["channels_last"],
+        },
         on_map="CosineLinear",
     ),
     "Conv2d": Layer(

@@ -171,6 +171,10 @@ def layers_of(
     if mistakes:
         raise UsageError(f"the head {preset.name!r} does not fit {features} features and {classes} scores:", *mistakes)
     resolved = [_at_every_place(layer, numbers) if kind == "map" else _with(layer, numbers) for layer in preset.layers]
+    for layer in resolved if kind != "map" else ():
+        # A few models give their head tokens where others give it a vector.
+        if layer["layer"] == "CosineLinear":
+            layer["channels_last"] = True
     if not bias and resolved[-1]["layer"] in ("Linear", "Conv2d"):
         resolved[-1].setdefault("bias", False)
     return tuple(resolved)
@@ -189,8 +193,9 @@ def pool_of(preset: Preset, features: int, form: Mapping[str, Any]) -> tuple[dic
     mistakes = []
     if made.get("features", features) != features:
         mistakes.append(f"features is {made['features']}, and {features} come in")
-    if features % made.get("heads", 1):
-        mistakes.append(f"heads is {made['heads']}, which does not divide {features}")
+    heads = made.setdefault("heads", 4) if made["layer"] == "AttentionPool" else 1
+    if features % heads:
+        mistakes.append(f"heads is {heads}, which does not divide {features}")
     if mistakes:
         raise UsageError(f"the pool of the head {preset.name!r} does not fit {features} features:", *mistakes)
     return made, features * LAYERS[made["layer"]].widens

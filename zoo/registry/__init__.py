@@ -36,4 +36,5 @@ from zoo.registry.specs import outputs_of as outputs_of
 from zoo.registry.specs import preprocessing_from as preprocessing_from
 from zoo.registry.specs import set_spec as set_spec
 from zoo.registry.specs import spec_of as spec_of
+from zoo.registry.specs import taking as taking
 from zoo.registry.specs import unwrapped as unwrapped

@@ -150,9 +150,18 @@ def _imported(name: str, found: Brought) -> Registration:
 
 
 def _registration(name: str, given: OwnModel) -> Registration:
-    if not isinstance(given.input_size, tuple | list) or len(given.input_size) != 2:
+    if not callable(given.build) or (hasattr(given.build, "state_dict") and not isinstance(given.build, type)):
+        raise UsageError(
+            f"own:{name} has build {given.build!r:.60}, and it takes a function that makes a new model each time.",
+            "build=lambda: Net()",
+        )
+    if not _numbers(given.input_size, int) or len(given.input_size) != 2:
         raise UsageError(
             f"own:{name} has input_size {given.input_size!r}.", "give height and width in pixels: input_size=(224, 224)"
+        )
+    if not _numbers(given.mean, float) or not _numbers(given.std, float):
+        raise UsageError(
+            f"own:{name} has mean {given.mean!r} and std {given.std!r}.", "give a number for each channel: mean=(0.5,)"
         )
     if len(given.mean) != len(given.std) or not given.mean or min(given.std) <= 0 or min(given.input_size) < 1:
         raise UsageError(
@@ -162,6 +171,12 @@ def _registration(name: str, given: OwnModel) -> Registration:
     size = (int(given.input_size[0]), int(given.input_size[1]))
     prepared = Preprocessing(size=size, resize=size, mean=tuple(given.mean), std=tuple(given.std))
     return Registration(name, given.build, given.head_path, prepared, given.licence)
+
+
+def _numbers(values: object, kind: type) -> bool:
+    """Whether these are some numbers, whole ones for `int`."""
+    kinds = int if kind is int else int | float
+    return isinstance(values, tuple | list) and all(isinstance(each, kinds) for each in values)
 
 
 def _told(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """The facts about a loaded model, which go along with it as an ordinary attribute."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -140,6 +141,10 @@ class ModelSpec:
     """Parameters that loading had to initialise and that are therefore trained like the head."""
     adapted: tuple[str, ...] = ()
     """What of the backbone was made from the weights' own, for other channels or another size."""
+    fixed: tuple[str, ...] = ()
+    """Parameters that the model's own code does not train, a table of positions say: no policy does either."""
+    changed: tuple[str, ...] = ()
+    """Where zoo put other modules by its user's hand, so that no builder makes the model again."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What else the library's builder was given."""
     report: str = ""
@@ -245,6 +250,29 @@ def input_shape(model: Any, count: int, asking: str) -> tuple[int, int, int, int
             f"give one: {asking}, sample=torch.zeros({count}, 3, 224, 224))",
         )
     return spec.shape(count)
+
+
+@contextlib.contextmanager
+def taking(
+    model: Any,
+    shape: Sequence[int],
+    hint: str = "give one that it takes: sample=torch.zeros(batch, channels, height, width)",
+) -> Iterator[None]:
+    """While a batch of this shape runs through a model, its own error as one that says so.
+
+    Raises UsageError, with the reason that the model gives and what to do.
+    """
+    try:
+        yield
+    # Modules refuse what they are given in their own ways; memory that runs out is no such way.
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"this {type(unwrapped(model)).__name__} does not run on a batch of shape {tuple(shape)}: {reason[:160]}",
+            hint,
+        ) from error
 
 
 def set_spec(model: Any, spec: ModelSpec | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from zoo import surgery
@@ -14,9 +15,10 @@ from zoo.checkpoint.weights import load_state, read_weights
 from zoo.errors import CheckpointError, UsageError
 from zoo.head import building as heads
 from zoo.names import listed
-from zoo.registry import Kind, ModelSpec, Preprocessing, entry, entry_of_type, registration
+from zoo.registry import Kind, ModelSpec, Preprocessing, entry, entry_of_type, find_spec, registration, taking
 from zoo.sources import hf, timm, torchvision
-from zoo.sources.channels import widen
+from zoo.sources.channels import run_once, widen
+from zoo.training.loop import logits_of
 
 
 @dataclass
@@ -38,11 +40,13 @@ class Built:
     """Whether there is no original classifier, and what stands in its place only shows what a head receives."""
 
 
-def build(source: str, name: str, weights: str | None, file: Path | None, *, offline: bool) -> Built:
-    """The model of a source with published weights, or with random ones."""
+def build(
+    source: str, name: str, weights: str | None, file: Path | None, *, before: ModelSpec | None, offline: bool
+) -> Built:
+    """The model of a source with published weights, or with random ones; `before` is what a checkpoint says of it."""
     match source:
         case "torchvision":
-            return _build_torchvision(name, weights, file, offline=offline)
+            return _build_torchvision(name, weights, file, before, offline=offline)
         case "timm":
             return _build_timm(name, weights, offline=offline)
         case "hf":
@@ -51,12 +55,17 @@ def build(source: str, name: str, weights: str | None, file: Path | None, *, off
             return _build_own(name, weights)
 
 
-def _build_torchvision(name: str, weights: str | None, file: Path | None, *, offline: bool) -> Built:
+def _build_torchvision(
+    name: str, weights: str | None, file: Path | None, before: ModelSpec | None, *, offline: bool
+) -> Built:
     if weights is not None:
         weights = torchvision.set_name(name, weights)
     # A file that carries the name of a published set is that set, got by hand.
     published = torchvision.set_of_file(name, file) if file else weights
     given = torchvision.arguments(name, published, pretrained=bool(file or weights))
+    if before is not None and "transform_input" in given and "transform_input" in before.arguments:
+        # What the weights were trained behind, they are used behind.
+        given["transform_input"] = before.arguments["transform_input"]
     if weights is None:
         model = torchvision.create(name, given, initialise=file is None)
     else:
@@ -130,9 +139,18 @@ def _build_hf(name: str, weights: str | None, *, offline: bool) -> Built:
 
 def _build_own(name: str, weights: str | None) -> Built:
     registered = registration(name)
-    model = registered.build()
+    try:
+        model = registered.build()
+    # It is somebody's own code, which fails in as many ways as there is code.
+    except Exception as error:
+        reason = (str(error).splitlines() or ["no message"])[0]
+        raise UsageError(f"the builder of own:{name} gives {type(error).__name__}: {reason}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"the builder of own:{name} returned a {type(model).__name__}, not an nn.Module.")
+    if find_spec(model) is not None:
+        raise UsageError(
+            f"the builder of own:{name} returned a model that it gave before.", "let it make a new one each time"
+        )
     # The builder decides what its default is; only a name cannot be meant.
     if weights not in (None, "default"):
         raise UsageError(f"own:{name} has no weights called {weights!r}.", "give a file, or none")
@@ -190,9 +208,37 @@ def spec_of_built(source: str, built: Built) -> ModelSpec:
         pool_path=_pool_path(source, built),
         licence=built.licence,
         arguments=built.arguments,
+        fixed=tuple(name for name, each in built.model.named_parameters() if not each.requires_grad),
     )
+    if source == "own":
+        _require_used(built.model, spec)
     fresh = tuple(name for name in built.fresh if name in built.missing or not spec.in_head(name))
     return dataclasses.replace(spec, fresh=fresh)
+
+
+def _require_used(model: nn.Module, spec: ModelSpec) -> None:
+    """Refuse a stated place of a head from which the classes of a model do not come: that of somebody's own may not."""
+    for path in spec.head_paths:
+        stated = surgery.get_module(model, path)
+        names = [name for name, each in model.named_modules(remove_duplicate=False) if each is stated]
+        if len(names) > 1:
+            raise UsageError(f"{spec.full_name} has one classifier under the names {listed(names)}.", "let it have one")
+        called: list[bool] = []
+        handle = stated.register_forward_hook(lambda *_, called=called: called.append(True))
+        example, shape = next(model.parameters()), spec.shape(1)
+        try:
+            with taking(model, shape, "register it with the input_size, mean and std of pictures that it takes"):
+                scores = logits_of(run_once(model, torch.zeros(shape, device=example.device, dtype=example.dtype)))
+        finally:
+            handle.remove()
+        _, outputs, _ = surgery.ends_in(stated) or (0, 0, None)
+        if not called or scores.shape[1:] != (outputs,):
+            gives = f"gives {outputs} numbers, and the model scores of shape {tuple(scores.shape)}"
+            does = gives if called else "does not run"
+            raise UsageError(
+                f"the classifier of {spec.full_name} is said to be at {path}, which {does}.",
+                "register it with head_path=… of the module that gives the class scores",
+            )
 
 
 def _places(stated: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The first layer of a model for pictures with another number of channels than its weights were trained on."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,14 +84,14 @@ def first_layer(model: nn.Module, sample: Tensor) -> str:
     return called[0]
 
 
-def run_once(model: nn.Module, sample: Tensor) -> None:
-    """Run a batch in eval mode without gradients; modes and the random generator are left as they were."""
+def run_once(model: nn.Module, sample: Tensor) -> Any:
+    """What a model gives for a batch in eval mode, without gradients; modes and random numbers stay as they were."""
     flags = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in flags:
             module.training = False
         with torch.no_grad(), torch.random.fork_rng():
-            model(sample)
+            return model(sample)
     finally:
         for module, flag in flags:
             module.training = flag

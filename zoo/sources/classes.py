@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from zoo import surgery
+from zoo.checkpoint.foreign import folders
 from zoo.errors import UsageError
 from zoo.registry import ModelSpec, spec_of, unwrapped
 from zoo.sources import hf, timm, torchvision
@@ -52,7 +53,10 @@ def _published(spec: ModelSpec) -> tuple[str, ...]:
     """The names that came with the weights of a model; none where nothing says."""
     weights = str(spec.weights)
     if spec.source == "hf":
-        return hf.class_names(spec.arguments["config"])
+        folder = Path(weights).expanduser()
+        if weights != "default" and not (folder.is_dir() and folders.is_transformers(folder)):
+            return ()
+        return hf.class_names(spec.arguments["config"] if weights == "default" else folders.read_config(folder))
     if spec.source == "torchvision":
         return torchvision.class_names(spec.name, torchvision.set_of_file(spec.name, Path(weights)) or weights)
     # A file of timm's is called model.safetensors whatever it holds; a set is named by its tag.

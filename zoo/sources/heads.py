@@ -2,7 +2,8 @@
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -11,7 +12,7 @@ from zoo import surgery
 from zoo.errors import UsageError
 from zoo.head import building, presets
 from zoo.names import is_under
-from zoo.registry import HeadSpec, Mode, ModelSpec, Task, outputs_of, set_spec, spec_of
+from zoo.registry import HeadSpec, Mode, ModelSpec, Task, outputs_of, set_spec, spec_of, unwrapped
 from zoo.sources import hf, pooling
 
 
@@ -36,7 +37,7 @@ def swap_head(
 
     Raises UsageError when zoo knows nothing about the model.
     """
-    spec = spec_of(model)
+    model, spec = unwrapped(model), spec_of(model)
     old = surgery.get_module(model, spec.head_prefix)
     present: Task = spec.head.task if spec.head else "single-label"
     mode = spec.head.mode if spec.head else "replace"
@@ -66,7 +67,7 @@ def append_head(
 
     Raises UsageError when zoo knows nothing about the model, or its classifier is not the original any more.
     """
-    spec = spec_of(model)
+    model, spec = unwrapped(model), spec_of(model)
     if spec.head is not None:
         raise UsageError(
             f"this {spec.full_name} has no original classifier any more: its head is {spec.head.preset}.",
@@ -85,8 +86,12 @@ def labels_of(classes: int | Sequence[str] | None) -> tuple[str, ...] | None:
     """
     if classes is None:
         return None
-    labels = tuple(str(place) for place in range(classes)) if isinstance(classes, int) else tuple(classes)
-    if not labels or isinstance(classes, str):
+    count = classes if hasattr(classes, "__index__") else None
+    if isinstance(classes, str | bool) or not (count is not None or isinstance(classes, Iterable)):
+        raise UsageError(f"classes is {classes!r}.", "give a count of 1 or more, or a list of names")
+    # Names that are numbers come back from a checkpoint as texts, so that they are texts from the start.
+    labels = tuple(map(str, classes if count is None else range(operator.index(count))))  # type: ignore[arg-type]
+    if not labels:
         raise UsageError(f"classes is {classes!r}.", "give a count of 1 or more, or a list of names")
     if len(set(labels)) < len(labels):
         raise UsageError(f"classes has a name twice: {', '.join(labels)}.")
@@ -106,6 +111,10 @@ def put_head(model: nn.Module, head: str | nn.Module, labels: tuple[str, ...], m
     """Build a head for the features that stand at each place of one, put it there, and note it in the spec."""
     spec = spec_of(model)
     wanted = presets.find(head) if isinstance(head, str) else head
+    if not isinstance(wanted, presets.Preset | nn.Module):
+        raise UsageError(
+            f"head is {head!r:.80}.", "give the name of one, the path of a file, or a module like nn.Linear(512, 5)"
+        )
     outputs = outputs_of(labels, task)
     _require_signs(model, spec, task)
     features = (spec.features, *spec.more_features)

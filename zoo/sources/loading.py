@@ -24,7 +24,6 @@ from zoo.names import listed
 from zoo.registry import (
     Mode,
     ModelSpec,
-    Preprocessing,
     Task,
     find,
     require_usable,
@@ -81,14 +80,22 @@ def load(
     if mode not in MODES:
         raise UsageError(f"mode is {mode!r}.", f"modes: {', '.join(MODES)}")
     require_usable(source, plain)
+    if labels is None and (head, mode, task) != ("linear", "replace", "single-label"):
+        raise UsageError(
+            "a head, a mode or a task is for classes of your own, and none are given.",
+            "give classes, names or a count; without them the library's own classifier stays",
+        )
+    if channels is not None and type(channels) is not int:
+        raise UsageError(f"channels is {channels!r}; it takes a whole number, 1 or more")
     weights = None if weights in (None, "none") else str(weights)
     given = _as_path(weights)
     known = _known(given, f"{source}:{plain}")
     size, count = inputs.size_of(img_size), channels
     if known is not None:
-        size, count = size or known.size, len(known.mean) if channels is None else channels
+        size, count = size or known.preprocessing.size, len(known.preprocessing.mean) if channels is None else channels
     with _seeded(seed, "weights"):
-        built = build(source, plain, None if given else weights, given, offline=offline)
+        built = build(source, plain, None if given else weights, given, before=known, offline=offline)
+        _require_channels(known, count, len(built.preprocessing.mean))
         model, spec = built.model, spec_of_built(source, built)
         wanted = inputs.wanted(model, spec, count, size)
     if mode == "append" or labels is None:
@@ -127,13 +134,24 @@ def _require_classifier(built: Built, spec: ModelSpec, purpose: str, *, partial:
         )
 
 
-def _known(path: Path | None, name: str) -> Preprocessing | None:
-    """How pictures were prepared for a checkpoint of the same architecture, where that is what a path means."""
+def _require_channels(known: ModelSpec | None, count: int | None, usual: int) -> None:
+    """Refuse a checkpoint whose first layer was changed already, for pictures of yet another number of channels."""
+    has = len(known.preprocessing.mean) if known is not None else usual
+    if has not in (usual, count):
+        raise UsageError(
+            f"the checkpoint takes pictures of {has} channel{'s' if has > 1 else ''}, and its first layer cannot be"
+            f" made into one for {count}.",
+            "leave --channels out, or begin with the pretrained weights",
+        )
+
+
+def _known(path: Path | None, name: str) -> ModelSpec | None:
+    """The facts in a checkpoint of the same architecture, where that is what a path means."""
     if path is None or not path.is_dir() or folders.is_transformers(path):
         return None
     spec = reading.read_config(reading.checkpoint_at(path)).spec
     same = spec is not None and _architecture(spec.full_name) == _architecture(name)
-    return spec.preprocessing if spec is not None and same else None
+    return spec if same else None
 
 
 def _architecture(name: str) -> str:
@@ -215,10 +233,11 @@ def state_of(
     if spec is None:
         raise CheckpointError(f"{checkpoint} is a delta of a model that zoo knows nothing about.")
     weights = checked(facts, spec, checkpoint, base, offline=offline)
-    return joined(read_tensors(checkpoint / DELTA), base_state(spec, weights), str(facts.get("state")), str(checkpoint))
+    base_tensors = base_state(spec, weights, offline=offline)
+    return joined(read_tensors(checkpoint / DELTA), base_tensors, str(facts.get("state")), str(checkpoint))
 
 
-def base_state(spec: ModelSpec, weights: str) -> dict[str, Tensor]:
+def base_state(spec: ModelSpec, weights: str, *, offline: bool = False) -> dict[str, Tensor]:
     """What a model of this spec gets from its weights, under the names that it has beside its head."""
     head = spec.head
     model = load(
@@ -228,6 +247,7 @@ def base_state(spec: ModelSpec, weights: str) -> dict[str, Tensor]:
         mode=head.mode if head else "replace",
         task=head.task if head else "single-label",
         seed=0,
+        offline=offline,
         allow_partial=True,
         channels=len(spec.preprocessing.mean),
         img_size=spec.preprocessing.size,
@@ -238,6 +258,11 @@ def base_state(spec: ModelSpec, weights: str) -> dict[str, Tensor]:
 
 def base_again(spec: ModelSpec) -> Base:
     """The base of a model that may have been trained since: its weights are loaded anew."""
+    if spec.changed:
+        raise UsageError(
+            f"a delta of {spec.full_name}, which was changed at {listed(spec.changed)}, has nothing to refer to.",
+            "save it whole, with --save state",
+        )
     return base_of(spec, base_state(spec, weights_text(spec)))
 
 

@@ -127,7 +127,7 @@ def fitting(model: nn.Module) -> tuple[Kind, bool] | None:
 
 def _put(model: nn.Module, spec: ModelSpec, preset: presets.Preset, mode: Mode) -> Pooled:
     if mode == "append":
-        raise presets.refuse(preset, "pools, and an appended head takes what the original classifier gives.", "vector")
+        raise presets.refuse(preset, "pools, and an appended head takes what the original classifier gives.", spec.kind)
     try:
         place = _look(model, spec)
     except _NoPlaceError as error:

@@ -8,7 +8,7 @@ from torch import nn
 from zoo import surgery
 from zoo.errors import CheckpointError, UsageError, ZooError
 from zoo.head import building as heads
-from zoo.names import printable
+from zoo.names import listed, printable
 from zoo.registry import HeadSpec, ModelSpec, entry, set_spec
 from zoo.sources import hf, pooling
 from zoo.sources.building import check_known, check_places, create
@@ -26,6 +26,11 @@ def rebuild(spec: ModelSpec, values: int) -> nn.Module:
         raise UsageError(
             f"the head of this {spec.full_name} was a module of its author's own, which a checkpoint cannot build.",
             "build the model yourself, then: zoo.load_checkpoint(FOLDER, model=model)",
+        )
+    if spec.changed:
+        raise UsageError(
+            f"this {spec.full_name} was changed at {listed(spec.changed)}, which a checkpoint cannot build.",
+            "change a model in the same way, then: zoo.load_checkpoint(FOLDER, model=model)",
         )
     try:
         check_known(spec)
@@ -61,9 +66,9 @@ def _rebuilt(spec: ModelSpec) -> nn.Module:
 def rebuild_lines(spec: ModelSpec | None) -> tuple[str, ...]:
     """Lines that build the model with torch and its library alone and load `model.safetensors`.
 
-    Empty for a model or a head of the user's own, which no line of ours can build.
+    Empty for a model, a head or a change of the user's own, which no line of ours can build.
     """
-    if spec is None or spec.source == "own" or (spec.head is not None and spec.head.layers is None):
+    if spec is None or spec.changed or spec.source == "own" or (spec.head is not None and spec.head.layers is None):
         return ()
     head: HeadSpec | None = None
     surgery: list[str] = []

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoo.errors import UsageError
-from zoo.registry import input_shape, set_spec, unwrapped
+from zoo.registry import input_shape, set_spec, taking, unwrapped
 from zoo.surgery.places import get_module, looking
 
 
@@ -50,7 +50,8 @@ def cut_at(model: nn.Module, path: str, *, sample: Tensor | None = None) -> nn.M
     if not path:
         raise UsageError("the whole model cannot be cut behind itself.", "give a path like 'layer3'")
     sample = _sample_for(model) if sample is None else sample
-    runs = [_watched(model, path, sample, training=training) for training in (False, True)]
+    with taking(model, sample.shape):
+        runs = [_watched(model, path, sample, training=training) for training in (False, True)]
     if not runs[0].calls or runs[0].calls != runs[1].calls:
         how = "does not run" if not any(run.calls for run in runs) else "runs another number of times in training"
         raise UsageError(f"this {type(model).__name__} cannot be cut at {path!r}: it {how}.")

@@ -1,6 +1,7 @@
 """Places in a model by their dotted names: looking there, and putting something else there."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,8 +10,8 @@ from torch import nn
 
 from zoo.errors import UsageError
 from zoo.markup import table
-from zoo.names import join, matching, near_hint
-from zoo.registry import Kind
+from zoo.names import is_under, join, matching, near_hint
+from zoo.registry import Kind, find_spec, set_spec
 
 
 def get_module(model: nn.Module, path: str) -> nn.Module:
@@ -24,10 +25,14 @@ def get_module(model: nn.Module, path: str) -> nn.Module:
     """
     modules: dict[str, nn.Module] = dict(model.named_modules())
     if path not in modules:
+        same = dict(model.named_modules(remove_duplicate=False)).get(path)
+        first = next((name for name, each in modules.items() if each is same), None)
+        if first is not None:
+            raise UsageError(f"{path!r} is another name of {first!r} in this {type(model).__name__}.", "take that one")
         raise UsageError(
             f"this {type(model).__name__} has no module at {path!r}.",
             *near_hint(path, modules),
-            "zoo.summary(model) shows all.",
+            "zoo.find_modules(model, '*') lists all.",
         )
     return modules[path]
 
@@ -51,7 +56,30 @@ def replace_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
     parent, _, name = path.rpartition(".")
     _adapt(module, old, model)
     model.get_submodule(parent)._modules[name] = module
+    _note(model, path)
     return old
+
+
+def _note(model: nn.Module, path: str, new: str | None = None, moved: str | None = None) -> None:
+    """Let the facts about a model say that it was changed at a path, that what lies below `new` is trained like a head,
+    and that what was at the path is now at `moved`."""
+    spec = find_spec(model)
+    if spec is None:
+        return
+
+    def renamed(name: str) -> str:
+        return f"{moved}{name.removeprefix(path)}" if moved and is_under(name, path) else name
+
+    added = [name for name, _ in model.named_parameters() if new is not None and is_under(name, new)]
+    made = dataclasses.replace(
+        spec,
+        fresh=(*map(renamed, spec.fresh), *added),
+        fixed=tuple(map(renamed, spec.fixed)),
+        adapted=tuple(map(renamed, spec.adapted)),
+        pool_path=spec.pool_path and renamed(spec.pool_path),
+        changed=tuple(dict.fromkeys((*spec.changed, path))),
+    )
+    set_spec(model, made)
 
 
 def _require_module(module: object, what: str) -> None:
@@ -114,7 +142,7 @@ def find_modules(model: nn.Module, pattern: str) -> Modules:
             *near_hint(
                 pattern.strip("*?."), sorted({*modules, *(path.rpartition(".")[2] for path in modules)}, key=len)
             ),
-            "zoo.summary(model) shows all.",
+            "zoo.find_modules(model, '*') lists all.",
         )
     return Modules({path: modules[path] for path in found})
 
@@ -142,8 +170,8 @@ def insert_after(model: nn.Module, path: str, module: nn.Module) -> Change:
 
     Within an `nn.Sequential` it stands as `NAME_after`, and all keys stay. Elsewhere both become a Sequential at the
     path, the old module as `PATH.0` and the new one as `PATH.1`. The new module gets the mode (train or eval),
-    device and precision of the old one. A checkpoint of the model then loads into one that was changed the same
-    way: `zoo.load_checkpoint(folder, model=model)`.
+    device and precision of the old one; the policy `backbone` trains it, as it trains the head. A checkpoint of the
+    model then loads into one that was changed the same way: `zoo.load_checkpoint(folder, model=model)`.
 
     >>> import torch, zoo
     >>> zoo.insert_after(zoo.load("vgg11", classes=5, weights=None), "features.2", torch.nn.Dropout2d(0.1))
@@ -151,16 +179,18 @@ def insert_after(model: nn.Module, path: str, module: nn.Module) -> Change:
     >>> zoo.insert_after(zoo.load("resnet18", classes=5, weights=None), "layer3", torch.nn.Dropout2d(0.1))
     Change(layer3.1 is new, Dropout2d(p=0.1, inplace=False), behind layer3.0; what was layer3 is layer3.0)
 
-    Raises UsageError with near paths when there is no such place, and for what is no module.
+    Raises UsageError with near paths when there is no such place, for what is no module, and where a head stands.
     """
     _require_module(module, "insert_after")
     old = get_module(model, path)
+    _require_no_head(model, path)
     parent, _, name = path.rpartition(".")
     around = get_module(model, parent)
     if type(around) is not nn.Sequential or not path:
         replace_module(model, path, nn.Sequential(module))
         both = get_module(model, path)
         both._modules.update({"0": old, "1": module})
+        _note(model, path, f"{path}.1", f"{path}.0")
         return Change(f"{path}.1", f"{path}.0", module, path)
     new = f"{name}_after"
     while new in around._modules:
@@ -170,7 +200,20 @@ def insert_after(model: nn.Module, path: str, module: nn.Module) -> Change:
     children.insert([each for each, _ in children].index(name) + 1, (new, module))
     around._modules.clear()
     around._modules.update(children)
+    _note(model, path, join(parent, new))
     return Change(join(parent, new), path, module)
+
+
+def _require_no_head(model: nn.Module, path: str) -> None:
+    """Refuse a place that is a head, within one or around one, which zoo would lose sight of there."""
+    spec = find_spec(model)
+    places = (*spec.head_paths, spec.head.pool_path) if spec and spec.head else spec.head_paths if spec else ()
+    for place in places:
+        if place and (is_under(place, path) or is_under(path, place)):
+            raise UsageError(
+                f"at {path!r} stands the head of this {type(model).__name__}, {place}.",
+                "put a head of your own there: zoo.swap_head(model, nn.Sequential(…))",
+            )
 
 
 def ends_in(module: nn.Module) -> tuple[int, int, Kind] | None:
