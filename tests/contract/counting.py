@@ -19,9 +19,11 @@ from typing import Any
 
 import torch
 
+from zoo.registry import LARGEST_TRIED
+
 from .contract import check
 from .plain import Plain
-from .subjects import TOO_LARGE, Subject, hf_names, hf_subject, indexed_subjects
+from .subjects import Subject, hf_names, hf_subject, indexed_subjects
 
 SOURCES: Mapping[str, Callable[[Path], list[Subject]]] = {
     "torchvision": lambda folder: indexed_subjects("torchvision"),
@@ -52,7 +54,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--places", type=int, help="`until:` at so many places, spread; without it at each")
     parser.add_argument("--smallest", type=float, default=0, help="millions of parameters")
-    parser.add_argument("--largest", type=float, default=TOO_LARGE / 1e6, help="those above it are too slow here")
+    parser.add_argument("--largest", type=float, default=LARGEST_TRIED / 1e6, help="those above it are too slow here")
     parser.add_argument("--log", type=Path, default=None)
     asked = parser.parse_args()
     torch.set_num_threads(1)

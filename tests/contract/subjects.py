@@ -16,8 +16,6 @@ from zoo.registry import Entry, entry, index
 from .tiny import CONFIGS
 
 CLASSES = 7
-TOO_LARGE = 400e6
-"""Parameters above which a model is left to machines with more memory and time."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from zoo.registry import LARGEST_TRIED
+
 from . import keeping
 from .contract import check
 from .plain import Plain
-from .subjects import TOO_LARGE, Subject, hf_names, hf_subject, indexed_subject, smallest_of_each
+from .subjects import Subject, hf_names, hf_subject, indexed_subject, smallest_of_each
 from .subjects import names as names_of
 
 LARGEST_FAST = 40e6
@@ -61,8 +63,8 @@ def test_every_other_model_of_timm(name: str, tmp_path: Path, plain: Plain) -> N
 
 
 def _check_if_it_fits(subject: Subject, folder: Path, plain: Plain) -> None:
-    if subject.parameters > TOO_LARGE:
-        pytest.skip(f"too slow here: more than {TOO_LARGE / 1e6:.0f} M parameters")
+    if subject.parameters > LARGEST_TRIED:
+        pytest.skip(f"too slow here: more than {LARGEST_TRIED / 1e6:.0f} M parameters")
     check(subject, folder, plain)
 
 

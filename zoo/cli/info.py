@@ -82,6 +82,11 @@ def _lines(entry: registry.Entry) -> list[str]:
         lines.append("  the weights come without a classifier: a head takes its place, there is none to append to")
     if entry.note:
         lines.append(f"  {entry.note}")
+    if entry.untried:
+        lines.append(
+            f"  larger than the {count(registry.LARGEST_TRIED)} parameters up to which the tests try every model;"
+            " nothing is known against it"
+        )
     if not entry.weights:
         lines.append("  weights        none; it starts from random values with --weights none")
     for number, (tag, facts) in enumerate(entry.weights.items()):
@@ -166,4 +171,5 @@ def _values(entry: registry.Entry) -> dict[str, Any]:
         "weights": {tag: dict(facts) for tag, facts in entry.weights.items()},
         "heads": _heads(entry),
         "tasks": [] if entry.refused else entry.tasks,
+        "untried": entry.untried,
     }

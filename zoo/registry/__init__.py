@@ -15,6 +15,7 @@ from zoo.registry.finding import require_usable as require_usable
 from zoo.registry.own import OwnModel as OwnModel
 from zoo.registry.own import Registration as Registration
 from zoo.registry.own import register as register
+from zoo.registry.shipped import LARGEST_TRIED as LARGEST_TRIED
 from zoo.registry.shipped import SOURCES as SOURCES
 from zoo.registry.shipped import Entry as Entry
 from zoo.registry.shipped import entry as entry

@@ -10,6 +10,8 @@ from typing import Any, get_args
 from zoo.registry.specs import Kind, Preprocessing, Task, preprocessing_from
 
 SOURCES = ("torchvision", "timm", "hf", "own")
+LARGEST_TRIED = 400_000_000
+"""Parameters of a model above which none went through the contract that the tests hold every model to."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Entry:
     def full_name(self) -> str:
         """Source and name as one, `torchvision:vgg16`."""
         return f"{self.source}:{self.name}"
+
+    @property
+    def untried(self) -> bool:
+        """Whether it is larger than any model that went through the contract of the tests."""
+        return not self.refused and self.parameters is not None and self.parameters > LARGEST_TRIED
 
     @property
     def tasks(self) -> tuple[Task, ...]:
