@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,32 @@ def test_numbers_stand_in_columns(write: Write) -> None:
     assert find_dataset(table, task="regression", columns=Columns(label=("age",)), seed=1).val != found.val
 
 
+def test_decimal_numbers_of_parquet_are_numbers(root: Path) -> None:
+    rows = rows_of(5, label=lambda place: Decimal(place) / 4)
+    polars.DataFrame(rows, schema_overrides={"label": polars.Decimal(10, 2)}).write_parquet(root / "labels.parquet")
+    assert by_name(find_dataset(root / "labels.parquet", task="regression"))["3.png"] == (0.75,)
+    for wrong in ("NaN", "Infinity", "1e400"):
+        with pytest.raises(ValueError, match=r"a is (nan|inf), which is no number"):
+            numbers_in({"a": Decimal(wrong)}, "a")
+
+
+def test_classes_may_count_the_columns_of_numbers(write: Write) -> None:
+    table = write(rows_of(20, age=lambda place: place, weight=lambda place: place))
+    columns = Columns(label=("age", "weight"))
+    assert find_dataset(table, task="regression", columns=columns, classes=2).classes == ("age", "weight")
+    with pytest.raises(UsageError, match="classes is 3, and the columns with numbers are age, weight"):
+        find_dataset(table, task="regression", columns=columns, classes=3)
+
+
+@pytest.mark.parametrize("task", ["multi-label", "regression"])
+def test_a_column_that_is_named_twice_is_told(write: Write, task: Any) -> None:
+    table = write(rows_of(20, red=lambda place: place % 2))
+    with pytest.raises(UsageError, match="label-column names a column twice: red, red"):
+        find_dataset(table, task=task, columns=Columns(label=("red", "red")))
+    with pytest.raises(UsageError, match="classes names a column twice: red, red"):
+        find_dataset(table, task="regression", classes=["red", "red"])
+
+
 def test_a_column_may_say_which_half_a_picture_is_in(write: Write) -> None:
     halves = ["train"] * 10 + ["Valid"] * 4 + ["test"] * 6
     table = write([{**row, "split": halves[at]} for at, row in enumerate(TWO)])
@@ -206,6 +233,7 @@ def test_what_does_not_suit_the_table_is_told(
         ("labels.csv", b"image,label,label\na,b,c\n", "has two columns 'label'"),
         ("labels.csv", b"image,label\na.png,1,2\n", "cannot be read: found more fields"),
         ("labels.csv", b"image,label\n\xff.png,1\n", "cannot be read"),
+        ("labels.csv", b'image,"label\n' + b"a.png,1\n" * 20_000, "cannot be read: .* is a quote not closed"),
         ("labels.csv", b"image;label\na.png;1\n", r"no column 'label'(?s:.)*separated by semicolons"),
         ("labels.parquet", b"PAR1", "cannot be read"),
         ("labels.jsonl", b'{"image": 1\n', "line 1 is no JSON"),
@@ -264,6 +292,21 @@ def test_paths_lie_below_the_root(root: Path) -> None:
         with pytest.raises(ValueError, match=r"below|empty|no path"):
             path_in(bad, root)
     assert path_in(str(root / "imgs" / "1.png"), root) == "imgs/1.png"
+
+
+def test_a_relative_root_keeps_pictures_below_it(write: Write, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root / "imgs")
+    rows = [{"image": root / "imgs" / f"{place}.png", "label": ("ant", "bee")[place % 2]} for place in range(10)]
+    write(rows, "imgs/labels.csv")
+    found = find_dataset(Path("labels.csv"))
+    assert sorted(by_name(found)) == [f"{place}.png" for place in range(10)]
+    assert from_json(recorded(found), "data.json").classes == ("ant", "bee")
+    (root / "imgs" / "0.png").rename(root / "out.png")
+    for outside in ("../out.png", root / "out.png"):
+        rows[0]["image"] = outside
+        write(rows, "imgs/labels.csv")
+        with pytest.raises(DataError, match=rf"row 2: '.* does not lie below {root / 'imgs'}"):
+            find_dataset(Path("labels.csv"))
 
 
 def test_names_that_no_system_takes_are_no_pictures(write: Write) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def numbers_in(cells: Mapping[str, Any], columns: Sequence[str]) -> tuple[float,
 
 
 def _number(cell: Any, name: str) -> float:
-    if isinstance(cell, str) and _NUMBER.fullmatch(cell.strip()):
+    if isinstance(cell, Decimal) or (isinstance(cell, str) and _NUMBER.fullmatch(cell.strip())):
         cell = float(cell)
     if isinstance(cell, int | float) and not isinstance(cell, bool) and abs(cell) <= sys.float_info.max:
         return float(cell)
@@ -98,10 +99,11 @@ def path_in(cell: Any, root: Path) -> str:
     """
     if not isinstance(cell, str) or not cell.strip() or "\0" in cell:
         raise ValueError("the picture is empty" if cell in (None, "") else f"{_shown(cell)} is no path")
-    path = Path(os.path.normpath(root / cell.strip()))
-    base = Path(os.path.normpath(root))
+    # Absolute, since everything counts as below "."; links stay as they are.
+    base = Path(os.path.abspath(root))  # noqa: PTH100
+    path = Path(os.path.abspath(base / cell.strip()))  # noqa: PTH100
     if not path.is_relative_to(base) or path == base:
-        raise ValueError(f"{_shown(cell)} does not lie below {root}")
+        raise ValueError(f"{_shown(cell)} does not lie below {base}")
     return path.relative_to(base).as_posix()
 
 

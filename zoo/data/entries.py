@@ -41,12 +41,20 @@ def root_of(path: Path, columns: Columns) -> Path:
 def label_columns(table: Table, columns: Columns, classes: Sequence[str] | int | None, task: Task) -> tuple[str, ...]:
     """The columns with labels; in a regression `classes` may name them.
 
-    Raises UsageError for columns or a separator that the task cannot have.
+    Raises UsageError for columns, a number of them, or a separator that the task cannot have.
     """
     named = tuple(classes) if task == "regression" and isinstance(classes, Sequence) else ()
     labels = columns.label or named or ("label",)
     if named and set(named) != set(labels):
         raise UsageError(f"classes is {listed(named)}, and the columns with numbers are {listed(labels)}.")
+    if task == "regression" and isinstance(classes, int) and classes != len(labels):
+        raise UsageError(
+            f"classes is {classes}, and the columns with numbers are {listed(labels)}.",
+            "in a regression label-column names them, like age,weight; leave classes out",
+        )
+    if len(set(labels)) < len(labels):
+        key = "label-column" if columns.label else "classes"
+        raise UsageError(f"{key} names a column twice: {', '.join(labels)}.", "name each once")
     if len(labels) > 1 and task in ("single-label", "binary"):
         raise UsageError(
             f"label-column names {len(labels)} columns, and a picture has one class where the task is {task}.",

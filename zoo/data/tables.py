@@ -98,7 +98,7 @@ def _read_csv(path: Path, separator: str = ",") -> Read:
 
     with path.open(encoding="utf-8-sig", newline="") as file:
         # polars would rename a second column of the same name.
-        names = next(csv.reader(file, delimiter=separator), [])
+        names = _first_row(csv.reader(file, delimiter=separator))
     if len(set(names)) < len(names):
         return names, iter(())
     try:
@@ -108,6 +108,13 @@ def _read_csv(path: Path, separator: str = ",") -> Read:
     except polars.exceptions.PolarsError as error:
         raise ValueError(_reason(error)) from error
     return frame.columns, (TableRow(number, cells) for number, cells in enumerate(frame.iter_rows(named=True), 2))
+
+
+def _first_row(rows: Iterator[list[str]]) -> list[str]:
+    try:
+        return next(rows, [])
+    except csv.Error as error:
+        raise ValueError(f"{error} in the columns' names; is a quote not closed?") from error
 
 
 def _read_tsv(path: Path) -> Read:
