@@ -1,7 +1,7 @@
 """Tables of pictures: what they may hold, all their mistakes at once, and which pictures validate."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -348,6 +348,28 @@ def test_every_label_validates_in_its_share() -> None:
         assert sum(label in labels[place] for place in val) == pytest.approx(total * 0.2, abs=1)
     assert by_labels(labels, 4, seed=0) == val
     assert by_labels(labels, 4, seed=1) != val
+
+
+class Looked(tuple[int, ...]):
+    """Labels that count how often they are looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[int]:
+        Looked.looks += 1
+        return super().__iter__()
+
+    def __contains__(self, label: object) -> bool:
+        Looked.looks += 1
+        return super().__contains__(label)
+
+
+def test_many_labels_split_as_ever_without_looking_at_every_picture_for_each() -> None:
+    labels = [Looked(label for label in range(12) if place % (label + 1) < 2) for place in range(40)]
+    assert by_labels(labels, 12, seed=3) == {4, 10, 14, 24, 31, 33, 34, 36}
+    Looked.looks = 0
+    by_labels([Looked((place % 90, 90 + place % 7)) for place in range(400)], 97, seed=0)
+    assert Looked.looks <= 3 * 400
 
 
 def recorded(dataset: Dataset) -> dict[str, Any]:

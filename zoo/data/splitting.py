@@ -40,9 +40,13 @@ def by_labels(labels: Sequence[Sequence[int]], classes: int, seed: int) -> set[i
     """
     order = list(range(len(labels)))
     _shuffle(order, derive(seed, "split"))
-    with_label = [sum(label in each for each in labels) for label in range(classes)]
+    members: list[list[int]] = [[] for _ in range(classes)]
+    for place in order:
+        for label in labels[place]:
+            members[label].append(place)
+    counts = [len(places) for places in members]
     shares = (1 - VAL_SHARE, VAL_SHARE)
-    lacking = [[share * count for count in with_label] for share in shares]
+    lacking = [[share * count for count in counts] for share in shares]
     room = [share * len(labels) for share in shares]
     left, val = dict.fromkeys(order), set()
 
@@ -50,18 +54,14 @@ def by_labels(labels: Sequence[Sequence[int]], classes: int, seed: int) -> set[i
         del left[place]
         room[half] -= 1
         for label in labels[place]:
+            counts[label] -= 1
             lacking[half][label] -= 1
         if half:
             val.add(place)
 
-    while True:
-        counts = [sum(label in labels[place] for place in left) for label in range(classes)]
-        rarest = min(
-            (label for label in range(classes) if counts[label]), key=lambda label: counts[label], default=None
-        )
-        if rarest is None:
-            break
-        for place in [place for place in left if rarest in labels[place]]:
+    while any(counts):
+        rarest = min((label for label in range(classes) if counts[label]), key=counts.__getitem__)
+        for place in [place for place in members[rarest] if place in left]:
             wanted = [(lacking[half][rarest], room[half]) for half in (0, 1)]
             deal(place, int(wanted[1] > wanted[0]))
     for place in list(left):
