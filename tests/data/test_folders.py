@@ -182,6 +182,23 @@ def test_a_split_to_evaluate_is_found(tmp_path: Path) -> None:
         find_labelled(root, ["ant", "cow"])
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
+def test_a_class_may_be_called_as_a_half_is(tmp_path: Path, name: str) -> None:
+    root = write_pictures(tmp_path, {"ant": 5, name: 5})
+    trained = find_dataset(root)
+    dataset, read_from = find_labelled(root, trained.classes)
+    assert (len(dataset.val), read_from) == (10, str(root))
+    with pytest.raises(DataError, match=rf"no folder {name}/ with class folders"):
+        find_labelled(root, trained.classes, name)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_the_half_val_is_evaluated_on_by_any_of_its_names(tmp_path: Path, name: str) -> None:
+    root = write_pictures(tmp_path, {"train/ant": 2, "train/bee": 2, f"{name}/ant": 3})
+    for split in ("val", name, None):
+        assert find_labelled(root, ["ant", "bee"], split)[1] == str(root / name)
+
+
 def test_pictures_are_named_by_files_folders_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_pictures(tmp_path, {"ant": 11, "bee": 1})
     monkeypatch.chdir(root)
@@ -198,3 +215,24 @@ def test_names_that_mean_no_picture_are_told(tmp_path: Path) -> None:
     for absent in ("none.jpg", "*.png"):
         with pytest.raises(DataError, match="there is no such"):
             pictures_of([os.fspath(tmp_path / absent)])
+
+
+@pytest.mark.parametrize("bad", ["v/**.jpg", "~nobody-of-this-name/1.jpg"])
+def test_what_is_no_glob_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"{re.escape(bad)} is no .*\n  give files, folders, or globs"):
+        pictures_of([bad])
+
+
+def test_paths_that_are_empty_or_too_long_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(write_pictures(tmp_path, {"ant": 2, "bee": 2}))
+    with pytest.raises(UsageError, match="a picture's path is empty"):
+        pictures_of([""])
+    for ask in (
+        lambda: pictures_of(["a" * 5000]),
+        lambda: find_dataset(Path("a" * 5000)),
+        lambda: find_dataset(Path("a" * 5000), task="regression"),
+        lambda: find_labelled(Path(), ["ant", "bee"], "a" * 5000),
+    ):
+        with pytest.raises(UsageError, match=r"'a{40}'… is longer than a path can be"):
+            ask()

@@ -1,7 +1,9 @@
 """Class folders: which pictures there are, of which class, for training and for validation."""
 
+import contextlib
+import errno
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from zoo.data.datasets import Dataset, Picture
@@ -13,6 +15,7 @@ from zoo.units import some
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
 VAL_NAMES = ("val", "valid", "validation")
+WAYS = "give files, folders, or globs in quotes like './imgs/*.jpg'"
 
 
 def find_in_folders(
@@ -26,8 +29,8 @@ def find_in_folders(
 
     Raises DataError for what cannot be trained on.
     """
-    _require_one_class(root, task)
     _check_folder(root)
+    _require_one_class(root, task)
     train_root, val_root = _split_roots(root)
     wanted = None if classes is None or isinstance(classes, int) else set(classes)
     found, notes = _class_folders(train_root, wanted)
@@ -78,13 +81,16 @@ def labelled_in_folders(
 
     Raises DataError when a class is unknown to the checkpoint or nothing is found.
     """
-    _require_one_class(root, task)
     _check_folder(root)
-    wanted = (split,) if split else ("test", *VAL_NAMES)
-    place = next((root / name for name in wanted if (root / name).is_dir()), None)
-    if split and place is None:
-        raise DataError(f"{root} has no folder {split}/.", f"it has: {listed(_subfolders(root)) or 'no folders'}")
-    place = place or root
+    _require_one_class(root, task)
+    wanted = VAL_NAMES if split == "val" else (split,) if split else ("test", *VAL_NAMES)
+    with _possible(split or str(root)):
+        halves = _halves(root, wanted)
+    if split and not halves:
+        raise DataError(
+            f"{root} has no folder {split}/ with class folders.", f"it has: {listed(_subfolders(root)) or 'no folders'}"
+        )
+    place = root / halves[0] if halves else root
     found, notes = _class_folders(place)
     pictures = _labelled(found, {name: label for label, name in enumerate(classes)}, place, None)
     return Dataset(root, tuple(classes), (), pictures, some(len(pictures), "picture"), tuple(notes), task), str(place)
@@ -93,26 +99,44 @@ def labelled_in_folders(
 def pictures_of(arguments: Iterable[str]) -> list[Path]:
     """The picture files that paths, folders and globs mean, in order and each once.
 
-    Raises DataError for one that means nothing.
+    Raises DataError for one that means nothing, UsageError for one that is empty or too long.
     """
     found: dict[Path, None] = {}
     for argument in arguments:
-        path = Path(argument).expanduser()
-        if path.is_dir():
-            matches = _files(path)[0]
-            if not matches:
-                raise DataError(f"{argument} has no picture.", f"pictures end in {', '.join(sorted(SUFFIXES))}")
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = _glob(argument)
-        if not matches:
-            raise DataError(
-                f"{argument} is no picture: there is no such file, folder or match.",
-                "give files, folders, or globs in quotes like './imgs/*.jpg'",
-            )
-        found.update(dict.fromkeys(matches))
+        if not argument:
+            raise UsageError("a picture's path is empty.", "give files, folders or globs; . is the folder you are in")
+        with _possible(argument):
+            found.update(dict.fromkeys(_matches(argument)))
     return list(found)
+
+
+def _matches(argument: str) -> list[Path]:
+    path = Path(argument).expanduser()
+    if path.is_dir():
+        matches = _files(path)[0]
+        if not matches:
+            raise DataError(f"{argument} has no picture.", f"pictures end in {', '.join(sorted(SUFFIXES))}")
+        return matches
+    matches = [path] if path.exists() else _glob(path)
+    if not matches:
+        raise DataError(
+            f"{argument} is no picture: there is no such file, folder or match.",
+            WAYS,
+        )
+    return matches
+
+
+@contextlib.contextmanager
+def _possible(place: str) -> Iterator[None]:
+    """Refuse what can be no path and no glob, where the body asks the system for it."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        raise DataError(f"{place} is no path and no glob: {str(error).rstrip('.')}.", WAYS) from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise UsageError(f"{place[:40]!r}… is longer than a path can be.", "give a shorter one") from error
 
 
 def labels_below(root: Path, classes: Sequence[str]) -> dict[str, int]:
@@ -137,7 +161,7 @@ def _split_roots(root: Path) -> tuple[Path, Path | None]:
 
     Raises DataError when there is a split folder beside class folders, whose pictures it may repeat.
     """
-    splits = [name for name in ("train", *VAL_NAMES, "test") if (root / name).is_dir() and _subfolders(root / name)]
+    splits = _halves(root, ("train", *VAL_NAMES, "test"))
     if "train" in splits:
         return root / "train", next((root / name for name in VAL_NAMES if name in splits), None)
     if splits:
@@ -148,8 +172,13 @@ def _split_roots(root: Path) -> tuple[Path, Path | None]:
     return root, None
 
 
+def _halves(root: Path, names: Iterable[str]) -> list[str]:
+    """The folders of these names that hold a half of the data; one without class folders is a class itself."""
+    return [name for name in names if (root / name).is_dir() and _subfolders(root / name)]
+
+
 def _require_one_class(root: Path, task: Task) -> None:
-    if task in ("multi-label", "regression") and root.is_dir():
+    if task in ("multi-label", "regression"):
         raise DataError(
             f"{root} is a folder, which says one class a picture; the task {task} needs a table.",
             "give one with a column of pictures and one of labels: --data labels.csv",
@@ -157,7 +186,9 @@ def _require_one_class(root: Path, task: Task) -> None:
 
 
 def _check_folder(root: Path) -> None:
-    if not root.exists():
+    with _possible(str(root)):
+        exists = root.exists()
+    if not exists:
         parent = root.parent if root.parent.is_dir() else Path()
         raise DataError(f"there is no folder {root}.", *near_hint(root.name, _subfolders(parent)))
     if not root.is_dir():
@@ -212,8 +243,7 @@ def _files(root: Path) -> tuple[list[Path], list[Path]]:
     return pictures, [path for path in others if path.name.lower() not in ("thumbs.db", "desktop.ini")]
 
 
-def _glob(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
+def _glob(path: Path) -> list[Path]:
     root = Path(path.anchor) if path.is_absolute() else Path()
     relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
     return [each for each in sorted(root.glob(relative)) if each.is_file() and each.suffix.lower() in SUFFIXES]
