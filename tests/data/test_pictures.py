@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import SAMPLEFORMAT
 
 from zoo.data import pictures
 from zoo.data.pictures import read_picture, require_mode, require_readable
@@ -45,6 +47,15 @@ def test_a_picture_stands_the_right_way_up(
     assert picture.getpixel((size[0] - 1, size[1] - 1)) == last
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_what_else_the_exif_holds_does_not_matter(tmp_path: Path, suffix: str) -> None:
+    """Here a width that is a text, which no EXIF can be written with."""
+    width, orientation = struct.pack("<HHI4s", 0x0100, 2, 4, b"odd"), struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + width + orientation + bytes(4)
+    halves(RED, BLUE).save(tmp_path / f"a.{suffix}", exif=exif)
+    assert read_picture(tmp_path / f"a.{suffix}").size == (4, 8)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, suffix: str) -> None:
     values = numpy.array([[0, 257, 257 * 100, 65535]], dtype=numpy.uint16)
@@ -57,6 +68,29 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, suffix: str) -> None:
 def test_floating_point_values_fill_the_range(tmp_path: Path) -> None:
     Image.fromarray(numpy.array([[-1.0, 0.0, 1.0]], dtype=numpy.float32)).save(tmp_path / "a.tif")
     assert numpy.asarray(read_picture(tmp_path / "a.tif"))[0, :, 0].tolist() == [0, 127, 255]
+
+
+@pytest.mark.parametrize("values", [[0, 100, 200], [10**6, 10**6 + 500, 10**6 + 1000], [-(2**31), 0, 2**31 - 1]])
+def test_whole_numbers_of_32_bits_fill_the_range(tmp_path: Path, values: list[int]) -> None:
+    Image.fromarray(numpy.array([values], dtype=numpy.int32)).save(tmp_path / "a.tif")
+    assert numpy.asarray(read_picture(tmp_path / "a.tif"))[0, :, 0].tolist() == [0, 127, 255]
+
+
+def test_unsigned_numbers_of_32_bits_stay_in_their_order(tmp_path: Path) -> None:
+    values = numpy.array([[0, 2**31, 2**32 - 1]], dtype=numpy.uint32)
+    Image.fromarray(values.view(numpy.int32)).save(tmp_path / "a.tif")
+    signed, unsigned = (struct.pack("<HHIH", SAMPLEFORMAT, 3, 1, kind) for kind in (2, 1))
+    content = (tmp_path / "a.tif").read_bytes()
+    assert signed in content
+    (tmp_path / "a.tif").write_bytes(content.replace(signed, unsigned))
+    assert numpy.asarray(read_picture(tmp_path / "a.tif"))[0, :, 0].tolist() == [0, 127, 255]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_a_problem(tmp_path: Path, value: float) -> None:
+    Image.fromarray(numpy.array([[-1.0, value, 1.0]], dtype=numpy.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match="it has values that are no finite numbers"):
+        require_readable([tmp_path / "a.tif"])
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -179,6 +213,19 @@ def test_what_cannot_be_read_is_listed_with_its_reason(
         require_readable([good, bad, good], lambda: seen.append(None))
     assert error.value.hints[:-1] == (f"{bad}   {reason}",)
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("error", [struct.error("not an integer"), TypeError("not an integer"), IndexError()])
+def test_whatever_a_decoder_raises_is_a_problem_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    halves(RED, BLUE).save(tmp_path / "a.png")
+    monkeypatch.setattr(pictures, "read_picture", fail)
+    with pytest.raises(DataError, match=r"a\.png   (not an integer|IndexError)"):
+        require_readable([tmp_path / "a.png"])
 
 
 def test_a_picture_with_too_many_pixels_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

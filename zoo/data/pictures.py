@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from zoo.data.listing import Facts
 from zoo.errors import DataError, UsageError
@@ -25,6 +26,16 @@ IN_MEMORY = 8 * 2**20
 
 MODES: Mapping[int, Mode] = {1: "L", 3: "RGB", 4: "RGBA"}
 """As what a picture is read for a model that takes so many channels."""
+TURNS: Mapping[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets a picture upright, by the orientation that its EXIF tells."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +72,24 @@ def require_varied(channels: int, augment: str) -> None:
 def read_picture(path: Path | IO[bytes], mode: Mode = "RGB") -> Image.Image:
     """A picture in one mode, the right way up, transparency on white unless it is kept, 16 bits scaled to 8.
 
-    A file that is open is read from its start.
+    Values of 32 bits, whole or not, are spread from black to white, since nothing says how large they may be. A file
+    that is open is read from its start.
 
-    Raises OSError, SyntaxError, ValueError or Pillow's DecompressionBombError for a file that is none.
+    Raises OSError, SyntaxError, ValueError or Pillow's DecompressionBombError for a file that is none, and whatever
+    else a broken one makes its decoder raise.
     """
     with Image.open(path, formats=FORMATS) as opened:
         opened.load()
-        picture = ImageOps.exif_transpose(opened)
+        # Not by ImageOps, which writes the EXIF anew and fails where that holds something odd.
+        turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation))
+        picture = opened.copy() if turn is None else opened.transpose(turn)
+        tags = getattr(opened, "tag_v2", {})
+    if picture.mode == "F" or (picture.mode == "I" and tags.get(TiffImagePlugin.BITSPERSAMPLE) == (32,)):
+        unsigned = picture.mode == "I" and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)) == (1,)
+        return _spread(picture, unsigned=unsigned).convert(mode)
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):
         # Pillow would clip at 255; 16 bits are scaled to 8 instead.
         return picture.convert("I").point(lambda value: value / 257).convert("L").convert(mode)
-    if picture.mode == "F":
-        low, high = picture.getextrema()
-        span = (high - low) or 1.0  # type: ignore[operator]
-        return picture.point(lambda value: (value - low) * (255 / span)).convert("L").convert(mode)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
         if mode == "RGBA":
@@ -84,6 +99,25 @@ def read_picture(path: Path | IO[bytes], mode: Mode = "RGB") -> Image.Image:
     if mode == "RGBA" and picture.mode not in ("L", "RGB"):
         picture = picture.convert("RGB")
     return picture.convert(mode)
+
+
+def _spread(picture: Image.Image, *, unsigned: bool) -> Image.Image:
+    """Grey values of 32 bits, the least as black and the greatest as white.
+
+    Raises ValueError where one is not finite.
+    """
+    import numpy
+
+    values = numpy.asarray(picture)
+    if unsigned:
+        # Pillow reads the upper half of the unsigned numbers as negative ones.
+        values = values.view(numpy.uint32)
+    low, high = float(values.min()), float(values.max())
+    if not math.isfinite(high - low):
+        raise ValueError("it has values that are no finite numbers")
+    scale = 255 / ((high - low) or 1.0)
+    spread = (numpy.multiply(values, scale, dtype=numpy.float64) - low * scale).astype(numpy.float32)
+    return Image.fromarray(spread.clip(0, 255).astype(numpy.uint8))
 
 
 def require_readable(
@@ -132,7 +166,10 @@ def _look_at(path: Path) -> Facts | Problem:
             content = io.BytesIO(file.read()) if status.st_size <= IN_MEMORY else file
             digest = hashlib.file_digest(content, "sha256")
             read_picture(content)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Decoders raise whatever a broken file leads them to, struct.error and TypeError too.
         return Problem(path, _reason(path, error))
     return Facts(status.st_size, status.st_mtime_ns, digest.hexdigest())
 
