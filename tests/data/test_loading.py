@@ -4,16 +4,18 @@ import dataclasses
 import random
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import v2
 
 from tests.conftest import write_pictures
 from zoo.data.datasets import Picture
-from zoo.data.loading import Batches, Loader, Pictures, evaluation_transform, training_transform
+from zoo.data.loading import Batches, Loader, Pictures, _Shortened, evaluation_transform, training_transform
 from zoo.registry import Preprocessing
 
 SMALL = Preprocessing(size=(16, 16), resize=(20, 20))
@@ -166,6 +168,35 @@ def test_an_input_that_is_not_square_keeps_the_shape_of_things_as_timm_does(shap
     assert made.permute(1, 2, 0).numpy() * 255 == pytest.approx(cut, abs=1e-3)
     trained = training_transform(known, "light")(picture)
     assert trained.shape == (3, 16, 24)
+
+
+@pytest.mark.parametrize("shape", [(9000, 1), (1, 9001), (501, 5), (5, 120)])
+@pytest.mark.parametrize("size", [(16, 16), (16, 24)])
+def test_a_very_long_picture_is_not_scaled_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    known = dataclasses.replace(PLAIN, size=size, resize=size)
+    picture = Image.fromarray(numpy.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=numpy.uint8))
+    whole = v2.Compose([step for step in evaluation_transform(known).transforms if not isinstance(step, _Shortened)])
+    expected = whole(picture)
+    made: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+
+    def seen(self: Image.Image, size: tuple[int, int], *given: Any, **named: Any) -> Image.Image:
+        made.append(size)
+        return resize(self, size, *given, **named)
+
+    monkeypatch.setattr(Image.Image, "resize", seen)
+    assert evaluation_transform(known)(picture).numpy() == pytest.approx(expected.numpy(), abs=2 / 255)
+    assert len(made) == 1
+    assert max(made[0]) <= 32 * max(size)
+
+
+@pytest.mark.parametrize("shape", [(20, 400), (400, 20), (33, 70), (1, 20)])
+def test_any_other_picture_is_scaled_as_a_whole(shape: tuple[int, int]) -> None:
+    picture = Image.fromarray(numpy.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=numpy.uint8))
+    steps = evaluation_transform(PLAIN).transforms
+    assert steps[0](picture) is picture
 
 
 def test_training_stretches_things_no_more_where_the_input_is_not_square() -> None:

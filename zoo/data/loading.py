@@ -1,6 +1,7 @@
 """Pictures as batches of tensors: prepared as the weights want, varied for training, seeded one by one."""
 
 import contextlib
+import math
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -63,10 +64,15 @@ _BILINEAR = InterpolationMode.BILINEAR
 def _central(preprocessing: Preprocessing) -> list[Any]:
     height, width = preprocessing.resize
     interpolation = InterpolationMode(preprocessing.interpolation)
-    if preprocessing.fit == "crop" and height != width:
-        return [_Covering(height, width, interpolation), v2.CenterCrop(preprocessing.size)]
-    size = [height] if preprocessing.fit == "crop" else [height, width]
-    return [v2.Resize(size, interpolation=interpolation, antialias=True), v2.CenterCrop(preprocessing.size)]
+    middle = v2.CenterCrop(preprocessing.size)
+    if preprocessing.fit == "squash":
+        return [v2.Resize([height, width], interpolation=interpolation, antialias=True), middle]
+    resize = (
+        v2.Resize([height], interpolation=interpolation, antialias=True)
+        if height == width
+        else _Covering(height, width, interpolation)
+    )
+    return [_Shortened(LONGEST * max(height, width) / min(height, width)), resize, middle]
 
 
 def _to_tensor(preprocessing: Preprocessing) -> list[Any]:
@@ -74,6 +80,31 @@ def _to_tensor(preprocessing: Preprocessing) -> list[Any]:
     if preprocessing.order == "BGR":
         steps.append(_ToBgr())
     return [*steps, v2.Normalize(list(preprocessing.mean), list(preprocessing.std))]
+
+
+LONGEST = 20
+"""How many times longer than wide a picture is scaled as a whole before its middle is taken."""
+
+
+class _Shortened(torch.nn.Module):
+    """Cuts the ends off a picture that is very long, far from the middle that is taken in the end.
+
+    Scaled as a whole, a line of 9,000 pixels would take gigabytes. Any other picture stays as it is.
+    """
+
+    def __init__(self, longest: float) -> None:
+        super().__init__()
+        self.longest = longest
+
+    def forward(self, picture: Image.Image) -> Image.Image:
+        short, long = sorted(picture.size)
+        kept = math.ceil(self.longest * short)
+        # As many pixels go on either side, so the middle stays where it is.
+        kept += (long - kept) % 2
+        if long <= kept:
+            return picture
+        cut: Image.Image = functional.center_crop(picture, [min(picture.height, kept), min(picture.width, kept)])
+        return cut
 
 
 class _Covering(torch.nn.Module):
