@@ -362,6 +362,18 @@ def test_an_error_in_the_first_step_leaves_a_run_that_can_begin_again(
     assert unlike(tmp_path / "run", zoo.finetune(**tiny(imgs, tmp_path, "unbroken")).folder) == []
 
 
+def test_an_error_before_the_first_step_of_a_run_that_goes_on_leaves_its_checkpoint_alone(
+    imgs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = zoo.finetune(**tiny(imgs, tmp_path, epochs=1))
+    before = contents(run.last)
+    monkeypatch.setattr(loop, "logits_of", once(0, loop.logits_of))
+    with pytest.raises(BrokenError):
+        zoo.resume(run.folder, epochs=3)
+    assert contents(run.last) == before
+    assert reading.read_training(run.last)["metrics"] == run.metrics
+
+
 def test_an_error_in_a_run_that_goes_on_is_saved_just_so(
     imgs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ class Journal:
         self.every_steps, self.every_seconds = interval(plan.recipe.save_every)
         self.last_saved = time.monotonic()
         self.newest: str | None = None
-        """The checkpoint that was begun last."""
+        """The checkpoint that was begun last, or from which the run goes on."""
 
     def log(self, event: str, **values: Any) -> None:
         """Add a line to the log."""

@@ -145,6 +145,7 @@ def go_on(
                 reporter.note(f"not bit-exact: {'; '.join(other)}")
             reporter.planned(plan)
             journal = Journal(plan, reporter)
+            journal.newest = newest.name
             journal.log("resume", checkpoint=newest.name, changed=[str(each) for each in found.settings])
             return run_to_its_end(plan, Runner(plan, reporter, journal, position, state), reporter)
 
