@@ -8,7 +8,7 @@ import pytest
 
 import zoo
 from tests.conftest import Command
-from tests.finetuning.conftest import Listener, Train, press_ctrl_c, rows_of, same_weights
+from tests.finetuning.conftest import Listener, Train, crash, press_ctrl_c, rows_of, same_weights
 from zoo.checkpoint import writing as checkpoints
 from zoo.recipe import Recipe, Stage
 
@@ -94,6 +94,18 @@ def test_the_next_stage_begins_and_a_run_that_was_stopped_there_is_the_same_run(
     broken = zoo.resume(tmp_path / "runs" / "broken")
     assert rows_of(broken.folder) == rows_of(unbroken.folder)
     assert same_weights(broken.last, unbroken.last)
+
+
+def test_more_epochs_go_to_the_last_stage_and_one_that_ended_before_it_stays_ended(
+    train: Train, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"recipe": TWO, "epochs": None, "keep": "every:1"}
+    unbroken = train("unbroken", **given, settings={"stages.1.epochs": 3})
+    with pytest.raises(RuntimeError, match="went down"):
+        train("broken", **given, reporter=Listener(at_save={"epoch-0002": crash}))
+    resumed = zoo.resume(tmp_path / "runs" / "broken", epochs=8)
+    assert [row["stage"] for row in rows_of(resumed.folder)] == ["1", "1", "2", "2", "2"]
+    assert same_weights(resumed.last, unbroken.last)
 
 
 def test_the_screen_and_the_summary_say_so(train: Train, zoo_command: Command) -> None:

@@ -106,8 +106,10 @@ def go_on(
                 longer = False
             if base is not None:
                 recipe, before = _with_base(recipe, before, base)
-            if longer or _has_more(recipe, told(state, newest)):
-                # More epochs were given to a run whose patience was at an end: it waits for a better score anew.
+            in_last = position.stage == len(recipe.stages) - 1
+            if in_last and (longer or _has_more(recipe, told(state, newest))):
+                # More epochs, which go to the last stage, were given to a run whose patience was at an end: it waits
+                # for a better score anew.
                 position.waited = 0
             finished = position.is_at_the_end(recipe)
             found = None if finished else difference(folder, recipe, before, allow)
