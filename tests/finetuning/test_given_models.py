@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import zoo
+from tests.conftest import write_squares
 from tests.finetuning.conftest import TINY, Train, same_weights, weights_of
 from zoo.errors import UsageError
 
@@ -53,6 +54,14 @@ def test_a_head_that_does_not_suit_the_data_is_refused(
     with pytest.raises(UsageError, match=message):
         train(model=tiny(classes))
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_the_task_of_the_model_has_no_use_for_is_refused(train: Train, tmp_path: Path) -> None:
+    given = {"data": write_squares(tmp_path / "squares", 20), "label_column": ["grey"]}
+    with pytest.raises(UsageError, match="cutmix says which part of a picture is of which class"):
+        train(model=tiny(["grey"], task="regression"), cutmix=1.0, **given)
+    assert not (tmp_path / "runs").exists()
+    assert train(model=tiny(["grey"], task="regression"), mixup=0.2, **given).metrics["loss"] > 0
 
 
 def test_the_order_of_the_model_can_be_given(train: Train) -> None:

@@ -20,7 +20,7 @@ from zoo.finetuning.stages import apply_stage, check_policies, groups_for, head_
 from zoo.finetuning.table import Row, rows_of
 from zoo.foreseeing import check_free, check_place, foresee
 from zoo.freezing.order import RunningOrder
-from zoo.recipe import Recipe, most_kept
+from zoo.recipe import Recipe, most_kept, override
 from zoo.registry import ModelSpec, set_spec, spec_of, unwrapped
 from zoo.sources.bases import base_of, weights_text
 from zoo.sources.building import SIZES
@@ -181,7 +181,8 @@ def _with_task(recipe: Recipe, model: nn.Module | None) -> Recipe:
             f"task is {recipe.task}, and the head of the model that is given is for {head.task}.",
             f"zoo.swap_head(model, classes=[…], task={recipe.task!r}) gives it another",
         )
-    return dataclasses.replace(recipe, task=head.task)
+    # What a recipe cannot say of this task is told as it is where the task is named.
+    return override(recipe, {"task": head.task})
 
 
 def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offline: bool) -> nn.Module:
