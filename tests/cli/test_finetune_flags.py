@@ -1,5 +1,6 @@
 """Every flag of `zoo finetune` does what it says: it is written down in the run's recipe, and it has an effect."""
 
+import inspect
 import itertools
 import json
 import multiprocessing
@@ -9,9 +10,12 @@ import pytest
 import safetensors.torch
 import torch
 
+import zoo
 from tests.cli.conftest import Call, Tune, last, recipe_of, same, table, weights
 from tests.conftest import write_pictures
+from zoo.cli.finetune import finetune
 from zoo.cli.reporter import Printer
+from zoo.recipe.keys import KEYS, STAGE_KEYS
 from zoo.training.devices import Device
 
 
@@ -192,3 +196,11 @@ def test_a_recipe_can_be_a_file(tune: Tune, tmp_path: Path) -> None:
         "lr": 0.25,
     }
     assert table(run)[0]["stage"] == "1"
+
+
+def test_a_key_with_a_flag_is_an_argument_of_python_and_no_other_is() -> None:
+    keys = {key.replace("-", "_") for key in (*KEYS, *STAGE_KEYS)}
+    flags, arguments = (inspect.signature(each).parameters.keys() & keys for each in (finetune, zoo.finetune))
+    assert flags == arguments
+    assert {"patience", "clip_grad"} <= flags
+    assert not flags & {"label_smoothing", "dropout", "backbone_lr"}

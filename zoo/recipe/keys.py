@@ -98,7 +98,7 @@ RECIPE_KEYS: Mapping[str, Key] = {
     "accumulate": Key(int, "batches whose gradients are added up for a step", minimum=1),
     "ema": Key(float, "the decay of a moving average of the weights, 0 for none", minimum=0, below=1),
     "label-smoothing": Key(float, "share of the target given to all classes", minimum=0, below=1),
-    "dropout": Key(float, "what every dropout layer of the model is set to", minimum=0, maximum=1),
+    "dropout": Key(float, "what every dropout layer of the backbone is set to", minimum=0, maximum=1),
     "augment": Key(str, "how training pictures are varied", choices=get_args(Augment)),
     "erasing": Key(float, "share of the training pictures from which a rectangle is taken", minimum=0, maximum=1),
     "mixup": Key(float, "alpha of mixing pairs of pictures, 0 for none; 0.2 is usual", minimum=0),
