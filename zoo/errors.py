@@ -6,7 +6,7 @@
     ├── CheckpointError  4   weights or a checkpoint that are refused
     ├── StorageError     5   the disk or the network
     ├── NumericsError    6   a loss, a gradient or a weight that is no number
-    ├── OutOfMemoryError 7   the device's memory
+    ├── OutOfMemoryError 7   the memory of the device, or of the machine
     └── Stopped        130   Ctrl-C, after a checkpoint was saved; 143, 129, 138 by SIGTERM, SIGHUP, SIGUSR1
 
 Each says in at most three lines what was given, what is allowed and what to do.
@@ -59,7 +59,7 @@ class NumericsError(ZooError):
 
 
 class OutOfMemoryError(ZooError):
-    """The device has too little memory for a step."""
+    """The device has too little memory for a step, or the machine for the processes that read."""
 
     exit_code = 7
 

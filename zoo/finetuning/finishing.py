@@ -1,14 +1,11 @@
-"""The end of a run: its figures when all went well, words that a user can act on when it did not."""
+"""The end of a run: its figures, and what is written and told of them."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from zoo import files
 from zoo.checkpoint import reading
-from zoo.errors import DataError, OutOfMemoryError, UsageError
+from zoo.finetuning.explaining import explained
 from zoo.finetuning.folder import last_and_best
 from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.position import Position
@@ -26,7 +23,7 @@ SUMMARY = "summary.txt"
 
 def run_to_its_end(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
     """Let a runner train, write what it came to, and tell it."""
-    with random_state_kept(), _explained(plan):
+    with random_state_kept(), explained(plan):
         figures = runner.run()
     finished = finished_run(plan.folder, runner.at, figures, peak_memory(plan.device))
     results = [] if figures is None else class_sections(figures)
@@ -66,24 +63,3 @@ def finished_run(folder: Path, position: Position, figures: AnyMetrics | None, p
         figures=figures,
         peak=peak,
     )
-
-
-@contextlib.contextmanager
-def _explained(plan: Plan) -> Iterator[None]:
-    """What goes wrong in the middle of training, in words that a user can act on."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(
-            f"{plan.device} has too little memory for steps of {plan.recipe.batch_size} pictures.",
-            "try a smaller --batch-size (--accumulate keeps the step as large) or --img-size, or freeze more",
-        ) from error
-    except OSError as error:
-        raise DataError(f"a picture cannot be read any more: {str(error).splitlines()[-1]}.") from error
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UsageError(
-            "a batch norm cannot learn from a single number a channel.",
-            "take a larger --batch-size or --img-size, or freeze the backbone",
-        ) from error

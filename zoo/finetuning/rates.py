@@ -21,6 +21,7 @@ from torch import nn
 from zoo import recipe as recipes
 from zoo.data.datasets import Dataset
 from zoo.errors import NumericsError
+from zoo.finetuning.explaining import explained
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.preparing import prepare
 from zoo.finetuning.reporting import Reporter
@@ -161,7 +162,8 @@ def search(
             dataset=dataset,
         )
         rates = [lowest * (highest / lowest) ** (step / (steps - 1)) for step in range(steps)]
-        raw, diverged = _tried(plan, stage - 1, rates, reporter)
+        with explained(plan):
+            raw, diverged = _tried(plan, stage - 1, rates, reporter)
     return _found(plan.spec.full_name, rates[: len(raw)], raw, diverged)
 
 

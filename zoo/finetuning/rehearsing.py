@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from zoo import files
+from zoo.finetuning.explaining import explained
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.stages import apply_stage
 from zoo.recipe import most_kept
@@ -41,7 +42,7 @@ def rehearse(plan: Plan) -> Estimate:
     model = plan.device.place(plan.model)
     loader = plan.loader(train=True)
     steps, seconds, loss, step_seconds = 0, 0.0, 0.0, 0.0
-    with random_state_kept():
+    with random_state_kept(), explained(plan):
         for stage in plan.recipe.stages:
             apply_stage(model, stage, plan.order)
             model.train()

@@ -1,0 +1,38 @@
+"""What goes wrong in the middle of the work, in words that a user can act on."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from zoo.errors import DataError, OutOfMemoryError, UsageError
+from zoo.finetuning.plan import Plan
+
+
+@contextlib.contextmanager
+def explained(plan: Plan) -> Iterator[None]:
+    """Give the errors of steps, of whatever they are taken for, the words that a user needs."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"{plan.device} has too little memory for steps of {plan.recipe.batch_size} pictures.",
+            "try a smaller --batch-size (--accumulate keeps the step as large) or --img-size, or freeze more",
+        ) from error
+    except OSError as error:
+        raise DataError(f"a picture cannot be read any more: {str(error).splitlines()[-1]}.") from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "a batch norm cannot learn from a single number a channel.",
+            "take a larger --batch-size or --img-size, or freeze the backbone",
+        ) from error
+    except RuntimeError as error:
+        # torch has no class for it. What a worker itself raises has other words: "Caught … in DataLoader worker".
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise OutOfMemoryError(
+            "a process that reads pictures was ended from outside, as a system does that is short of memory.",
+            "take fewer with --workers, or none with --workers 0; zoo resume RUN --workers 0 goes on with a run",
+        ) from error
