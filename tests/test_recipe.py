@@ -114,6 +114,37 @@ def test_what_no_schedule_uses_is_refused_where_it_was_asked_for(key: str) -> No
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        ({"stages.0.gamma": 0.5, "stages.1.sched": "step"}, "gamma is for sched step, and that stage has another"),
+        (
+            {"step-every": 6, "sched": "step"},
+            "step-every is 6, and no stage has more than 6 epochs, so no drop comes",
+        ),
+        (
+            {"stages.0.step-every": 4, "sched": "step"},
+            "stages.0.step-every is 4, and that stage has 4 epochs, so no drop comes",
+        ),
+        ({"stages.0.patience": 5}, "stages.0.patience is 5, and that stage has 4 epochs, so it could never end it"),
+        ({"mixup": 0.4, "batch-size": 1}, "mixup is 0.4, and a batch of one picture has no two to mix"),
+        ({"cutmix": 1, "batch-size": 1}, "cutmix is 1, and a batch of one picture has no two to mix"),
+    ],
+)
+def test_what_no_step_or_stage_would_use_is_refused_where_it_was_asked_for(given: dict[str, Any], words: str) -> None:
+    assert words in refusal(given)
+
+
+def test_what_some_step_or_stage_uses_is_taken_and_a_recipe_keeps_what_it_has() -> None:
+    assert recipe.override(TWO_STAGES, {"step-every": 5, "sched": "step"}).stages[1].step_every == 5
+    assert recipe.override(TWO_STAGES, {"stages.0.gamma": 0.5, "stages.0.sched": "step"}).stages[0].gamma == 0.5
+    assert recipe.override(TWO_STAGES, {"stages.1.patience": 5}).stages[1].patience == 5
+    assert recipe.override(TWO_STAGES, {"mixup": 0.0, "batch-size": 1}).batch_size == 1
+    stages = (Stage(sched="step", step_every=3, patience=3),)
+    kept = recipe.override(Recipe(stages, mixup=0.4), {"epochs": 2, "batch-size": 1})
+    assert (kept.stages[0].step_every, kept.stages[0].patience, kept.mixup) == (3, 3, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
         (
             {"momentum": 0.5},
             "momentum is 0.5, and opt adamw takes none.\n  optimizers that take it: sgd, rmsprop, muon",

@@ -15,6 +15,7 @@ from zoo.data.pictures import require_mode, require_readable, require_varied
 from zoo.errors import DataError, StorageError, UsageError
 from zoo.finetuning.folder import default_name, next_free
 from zoo.finetuning.plan import Plan
+from zoo.finetuning.reaching import check_muon, check_reach, dropouts_of
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.stages import apply_stage, check_policies, groups_for, head_paths
 from zoo.finetuning.table import Row, rows_of
@@ -27,7 +28,7 @@ from zoo.sources.building import SIZES
 from zoo.sources.loading import load
 from zoo.training.averaging import moving
 from zoo.training.devices import default_workers, pick
-from zoo.training.optimizers import matrices_of, state_bytes
+from zoo.training.optimizers import state_bytes
 from zoo.units import megabytes
 
 
@@ -63,7 +64,8 @@ def prepare(
     for each in check_policies(built, recipe, order):
         reporter.note(each)
     tables = tables_of(built, recipe, order)
-    _check_muon(built, recipe, order)
+    check_reach(built, recipe, order)
+    check_muon(built, recipe, order)
     size = checkpoint_size(built, recipe, order)
     base = base_of(spec_of(built), built.state_dict()) if recipe.save == "delta" else None
     folder = _place(built, dataset, out, name, overwrite, reporter) if keeps else out
@@ -111,20 +113,6 @@ def tables_of(model: nn.Module, recipe: Recipe, order: RunningOrder) -> list[lis
     return tables
 
 
-def _check_muon(model: nn.Module, recipe: Recipe, order: RunningOrder) -> None:
-    """Raise UsageError where muon would train nothing: then all is AdamW's, under another name."""
-    if recipe.opt != "muon":
-        return
-    for stage in recipe.stages:
-        apply_stage(model, stage, order)
-        if matrices_of(model, head_paths(model)):
-            return
-    raise UsageError(
-        f"opt muon is for matrices within a network, and no trained part of {spec_of(model).full_name} is one.",
-        "take adamw: convolutions are no matrices, and the head is AdamW's with muon too",
-    )
-
-
 def checkpoint_size(model: nn.Module, recipe: Recipe, order: RunningOrder) -> int:
     """The bytes of the largest checkpoint of a run: the weights, the optimizer's state, the whole model."""
     sizes = []
@@ -160,15 +148,8 @@ def adjust(model: nn.Module, recipe: Recipe) -> None:
             )
         set_spec(model, dataclasses.replace(spec, preprocessing=prepared))
     if recipe.dropout is not None:
-        _set_dropout(model, recipe.dropout)
-
-
-def _set_dropout(model: nn.Module, share: float) -> None:
-    """Set every dropout layer of the backbone; a head keeps what its preset says."""
-    spec = spec_of(model)
-    for path, module in model.named_modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd) and not spec.in_head(path):
-            module.p = share
+        for module in dropouts_of(model):
+            module.p = recipe.dropout
 
 
 def _with_task(recipe: Recipe, model: nn.Module | None) -> Recipe:

@@ -29,6 +29,7 @@ from zoo.finetuning.preparing import (
     observed,
     tables_of,
 )
+from zoo.finetuning.reaching import check_muon
 from zoo.finetuning.reporting import Reporter
 from zoo.foreseeing import columns_of
 from zoo.names import listed
@@ -123,6 +124,7 @@ def plan_again(
     adjust(model, recipe)
     device = pick(recipe.device, recipe.amp)
     order = observed(model)
+    check_muon(model, recipe, order)
     spec = spec_of(model)
     size = checkpoint_size(model, recipe, order)
     check_space(folder, size, max(1, most_kept(recipe) + 1 - len(reading.checkpoints_of(folder))))

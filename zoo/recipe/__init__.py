@@ -27,6 +27,7 @@ from zoo.recipe.optimizers import Opt as Opt
 from zoo.recipe.optimizers import state_numbers as state_numbers
 from zoo.recipe.overriding import override as override
 from zoo.recipe.overriding import resolve as resolve
+from zoo.recipe.overriding import stages_of as stages_of
 from zoo.recipe.overriding import value_of as value_of
 from zoo.recipe.reading import find as find
 from zoo.recipe.reading import from_values as from_values

@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo.errors import UsageError
 from zoo.recipe.keys import KEYS, STAGE_KEYS, mistakes_in, unknown
-from zoo.recipe.model import Recipe
+from zoo.recipe.model import Recipe, Stage
 from zoo.recipe.optimizers import RATES_OF_ADAMW, WITH_MOMENTUM, WITHOUT_DECAY
 from zoo.recipe.reading import find, made_of, to_values
 from zoo.units import some
@@ -63,8 +63,6 @@ def _require_use(recipe: Recipe, given: Mapping[str, Any]) -> None:
     """A recipe may keep what its present schedule and optimizer do not use; who asks for it means something else."""
     for key, value in given.items():
         word = key.rpartition(".")[2]
-        if word in ("gamma", "step-every") and all(stage.sched != "step" for stage in recipe.stages):
-            raise UsageError(f"{word} is for sched step, and no stage has it.", "set sched to step, or leave it out")
         if word == "momentum" and recipe.opt not in WITH_MOMENTUM:
             raise UsageError(
                 f"momentum is {value!r}, and opt {recipe.opt} takes none.",
@@ -72,12 +70,38 @@ def _require_use(recipe: Recipe, given: Mapping[str, Any]) -> None:
             )
         if word == "wd" and value and recipe.opt in WITHOUT_DECAY:
             raise UsageError(f"wd is {value!r}, and opt {recipe.opt} knows no weight decay.", "leave it out")
-        longest = max(stage.epochs for stage in recipe.stages)
-        if word == "patience" and value > longest:
+        if word in ("mixup", "cutmix") and value > 0 and recipe.batch_size == 1:
             raise UsageError(
-                f"patience is {value}, and no stage has more than {some(longest, 'epoch')}, so it could end none.",
-                "give less of it, or more epochs",
+                f"{word} is {value!r}, and a batch of one picture has no two to mix.", "give a larger batch-size"
             )
+        if word in STAGE_KEYS:
+            _require_use_in(stages_of(recipe, key), key, value)
+
+
+def _require_use_in(stages: Sequence[Stage], key: str, value: Any) -> None:
+    """The same of a stage's key in the stages that it is set in."""
+    word, one = key.rpartition(".")[2], key.startswith("stages.")
+    if word in ("gamma", "step-every"):
+        stages = [stage for stage in stages if stage.sched == "step"]
+        if not stages:
+            has = "that stage has another" if one else "no stage has it"
+            raise UsageError(f"{word} is for sched step, and {has}.", "set sched to step, or leave it out")
+    longest = max(stage.epochs for stage in stages)
+    has = f"{'that stage has' if one else 'no stage has more than'} {some(longest, 'epoch')}"
+    if word == "patience" and value > longest:
+        then = "it could never end it" if one else "it could end none"
+        raise UsageError(f"{key} is {value}, and {has}, so {then}.", "give less of it, or more epochs")
+    if word == "step-every" and value >= longest:
+        raise UsageError(f"{key} is {value}, and {has}, so no drop comes.", "give less of it, or more epochs")
+
+
+def stages_of(recipe: Recipe, key: str) -> Sequence[Stage]:
+    """The stages that a stage's key is set in: all, or with `stages.0.lr` one.
+
+    >>> [stage.freeze for stage in stages_of(find("probe-then-fine-tune"), "stages.1.lr")]
+    ['none']
+    """
+    return [recipe.stages[int(key.split(".")[1])]] if key.startswith("stages.") else recipe.stages
 
 
 def _require_room(recipe: Recipe) -> None:
