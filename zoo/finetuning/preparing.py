@@ -242,10 +242,11 @@ def observed(model: nn.Module) -> RunningOrder:
     """The running order at the input size, which also shows whether the model can take that size."""
     try:
         return freezing.observe(model)
-    # Models refuse a size in their own ways: assertions, value errors, errors of shape.
-    except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+    except UsageError as error:
+        if error.__cause__ is None:
+            raise
         height, width = spec_of(model).preprocessing.size
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = (str(error.__cause__).splitlines() or [type(error.__cause__).__name__])[0][:120]
         raise UsageError(
             f"{spec_of(model).full_name} cannot take pictures of {height} × {width}: {reason}",
             "leave --img-size out, or take a size that the model knows; zoo info shows it",
