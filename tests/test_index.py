@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import zoo
 from tests.conftest import Command
+from tests.contract.counting import recorded
 from zoo import catalog, registry
 from zoo.data.loading import evaluation_transform
 from zoo.errors import UsageError
@@ -28,6 +29,8 @@ from zoo.freezing.order import places, record
 from zoo.registry import Preprocessing, Task
 from zoo.sources import hf, timm, torchvision
 from zoo.surgery import ends_in, get_module
+
+OUTCOMES = Path(__file__).parent / "contract" / "outcomes"
 
 LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
 
@@ -274,7 +277,25 @@ def test_a_model_whose_head_cannot_be_replaced_says_why(path: Any, reason: str, 
 def test_the_page_of_models_is_what_the_index_says() -> None:
     from tools import models_page
 
-    assert models_page.PAGE.read_text(encoding="utf-8") == models_page.page(), "python tools/models_page.py"
+    assert models_page.PAGE.read_text(encoding="utf-8") == models_page.page(), "python -m tools.models_page"
+
+
+@pytest.mark.parametrize("source", ["torchvision", "timm"])
+def test_every_model_went_through_the_contract_or_is_said_not_to_have(source: str) -> None:
+    _, found = recorded(OUTCOMES / f"{source}.jsonl")
+    said = {}
+    for each in registry.list_models(source=source):
+        said[each.full_name] = "refused" if each.refused else "too slow here" if each.untried else "passed"
+    assert {name: each["state"] for name, each in found.items()} == said
+
+
+def test_every_type_of_transformers_went_through_the_contract_or_is_refused() -> None:
+    _, found = recorded(OUTCOMES / "hf.jsonl")
+    assert len(found) > 40
+    assert {each["state"] for each in found.values()} == {"passed", "refused"}
+    assert {each["reason"] for each in found.values() if "reason" in each} == {
+        *registry.index("hf")["refused"].values()
+    }
 
 
 LOOKED_AT = [

@@ -330,3 +330,12 @@ def test_a_size_is_a_number_or_height_and_width() -> None:
         assert recipe.parse(recipe.to_toml(read, "again"), "again.toml", "again").img_size == size
         assert recipe.override(TWO_STAGES, {"img-size": size}).img_size == size
     assert recipe.to_values(recipe.override(TWO_STAGES, {"img-size": (64, 48)}))["img-size"] == [64, 48]
+
+
+def test_a_policy_replaces_what_a_recipe_takes_out_of_its_own() -> None:
+    assert recipe.find("surgical").stages[0].unfreeze
+    (stage,) = recipe.resolve("surgical", {"freeze": "backbone"}).stages
+    assert (stage.freeze, stage.unfreeze) == ("backbone", None)
+    for given in ({"freeze": "backbone", "unfreeze": "last:1"}, {"unfreeze": "last:1", "freeze": "backbone"}):
+        (stage,) = recipe.resolve("surgical", given).stages
+        assert (stage.freeze, stage.unfreeze) == ("backbone", "last:1")

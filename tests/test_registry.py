@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,3 +202,9 @@ def test_preprocessing_at_another_size_keeps_the_margin() -> None:
 def test_an_input_size_that_is_no_height_and_width_is_told(size: Any) -> None:
     with pytest.raises(zoo.UsageError, match=r"input_size .*64"):
         zoo.register("sized", torch.nn.Identity, head_path="fc", input_size=size)
+
+
+def test_a_file_in_the_place_of_a_model_is_told_where_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "mine.pth").write_bytes(b"")
+    with pytest.raises(zoo.UsageError, match=r"is a file or a folder\.\n.*MODEL --weights .*mine\.pth"):
+        registry.find(str(tmp_path / "mine.pth"))

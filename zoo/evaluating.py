@@ -91,7 +91,8 @@ def evaluate(
     if spec.head is None:
         raise CheckpointError(f"{place} has the library's own classifier, whose classes are no folders of yours.")
     root = Path(image_root) if image_root else None
-    columns = Columns(image_column, tuple(label_column), label_separator, root)
+    named = [word.strip() for word in label_column.split(",")] if isinstance(label_column, str) else label_column
+    columns = Columns(image_column, tuple(named), label_separator, root)
     dataset, read_from = find_labelled(
         Path(data).expanduser(), spec.head.classes, split, task=spec.head.task, columns=columns
     )

@@ -99,7 +99,7 @@ def near_folders(path: Path) -> tuple[str, ...]:
     """
     if not path.parent.is_dir():
         return ()
-    found = near(path.name, (each.name for each in path.parent.iterdir() if each.is_dir()))
+    found = near(path.name, (each.name for each in path.parent.iterdir() if each.is_dir() and each.name != path.name))
     return (f"near: {', '.join(str(path.parent / name) for name in found)}",) if found else ()
 
 

@@ -102,6 +102,7 @@ def test_resume_of_what_is_no_run(zoo_command: Command, tune: Tune, pictures: Pa
     refused(zoo_command("resume", tmp_path / "absent"), 4, "absent does not exist")
     refused(zoo_command("resume", pictures), 4, "is no run: it has no run.toml")
     run = tune()
+    refused(zoo_command("resume", run.parent), 4, "is no run", f"runs in it: {run}")
     told = zoo_command("resume", run)
     assert (told.code, told.err) == (0, "")
     assert "finished" in told.out

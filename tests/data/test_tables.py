@@ -441,3 +441,28 @@ def test_an_edited_picture_with_another_label_has_both_told(write: Write, root: 
     found = changes(values, root, table=write(rows))
     assert (found.edited, [each.old for each in found.relabelled]) == (("imgs/4.png",), ["imgs/4.png"])
     assert by_name(remaining(values, root, found))["4.png"] == 1
+
+
+def test_the_columns_of_targets_are_read_by_their_names_in_the_order_of_the_checkpoint(write: Write) -> None:
+    path = write(rows_of(4, age=lambda n: n, weight=lambda n: 10 * n, years=lambda n: n))
+    for label in ((), ("age", "weight"), ("weight", "age")):
+        found, _ = find_labelled(path, ("age", "weight"), task="regression", columns=Columns(label=label))
+        assert [each.label for each in found.val] == [(n, 10 * n) for n in range(4)]
+        assert not found.notes
+    found, _ = find_labelled(path, ("age",), task="regression", columns=Columns(label=("years",)))
+    assert found.notes == ("age is read from the column years",)
+    for label in (("age",), ("age", "weight", "years")):
+        with pytest.raises(UsageError, match="and the checkpoint tells age, weight"):
+            find_labelled(path, ("age", "weight"), task="regression", columns=Columns(label=label))
+
+
+def test_a_table_none_of_whose_pictures_is_there_says_where_it_looks(write: Write, tmp_path: Path) -> None:
+    path = write([{"image": f"gone/{n}.png", "label": "ant"} for n in range(3)])
+    with pytest.raises(DataError, match=f"looked for below {path.parent}; image-root names another"):
+        find_dataset(path)
+
+
+def test_a_table_of_another_encoding_says_what_to_do(root: Path) -> None:
+    (root / "latin.csv").write_bytes("image,café\nimgs/0.png,ant\n".encode("latin-1"))
+    with pytest.raises(DataError, match="it is not UTF-8 at byte 9; save it as 'CSV UTF-8'"):
+        find_dataset(root / "latin.csv")

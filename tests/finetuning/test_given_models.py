@@ -85,3 +85,20 @@ def test_the_recipe_of_the_run_has_the_head_of_the_model(train: Train, tmp_path:
     again = zoo.finetune(recipe=run.folder / "run.toml", out=tmp_path / "runs", name="again")
     assert weights_of(again.last).keys() == weights_of(run.last).keys()
     assert zoo.spec_of(zoo.load_checkpoint(again.last)).head == zoo.spec_of(zoo.load_checkpoint(run.last)).head
+
+
+def test_a_head_put_in_by_hand_that_does_not_fit_is_told_before_anything_is_written(
+    train: Train, tmp_path: Path
+) -> None:
+    model = tiny()
+    zoo.replace_module(model, "fc", nn.Linear(8, 3))
+    with pytest.raises(UsageError, match=r"gives scores of shape \(1, 3\), and its head is for 2 outputs"):
+        train(model=model)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_misfit_put_in_by_hand_is_not_blamed_on_the_size(train: Train) -> None:
+    model = tiny()
+    zoo.insert_after(model, "conv", nn.Conv2d(7, 7, 1))
+    with pytest.raises(UsageError, match="it was changed at conv, which may be why"):
+        train(model=model)

@@ -154,3 +154,17 @@ def test_a_builder_that_fails_is_told_as_its_own_failure() -> None:
 def test_a_slip_in_registering_is_told(given: dict[str, Any], message: str) -> None:
     with pytest.raises(zoo.UsageError, match=message):
         zoo.register("slipped", **{"build": nn.Identity, "head_path": "fc", **given})
+
+
+def test_a_network_that_returns_more_than_scores_is_told() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(48, 4)
+
+        def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+            return self.fc(pictures.flatten(1)), pictures
+
+    zoo.register("two", Two, head_path="fc", input_size=(4, 4))
+    with pytest.raises(zoo.UsageError, match="own:two returns a tuple, where zoo looks for class scores"):
+        zoo.load("own:two", 2)

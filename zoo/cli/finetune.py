@@ -289,8 +289,8 @@ def finetune(
     """Fine-tune a pretrained model on your own pictures.
 
     The data is a folder with one folder a class, or a table of pictures
-    (.csv, .tsv, .jsonl, .parquet). Without --recipe, a frozen backbone is
-    trained by linear-probe and everything else by fine-tune. What is not
+    (.csv, .tsv, .jsonl, .parquet). Without --recipe, --freeze backbone
+    trains by linear-probe, everything else by fine-tune. What is not
     given is the recipe's; zoo recipes show NAME tells it.
     """
     given: dict[str, Any] = {

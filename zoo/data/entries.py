@@ -81,6 +81,7 @@ def entries_of(
     entries: list[Entry] = []
     mistakes: list[str] = []
     unsaid: list[str] = []
+    absent = 0
     first: dict[str, int] = {}
     for row in table.rows:
         wrong = []
@@ -104,6 +105,7 @@ def entries_of(
             wrong.append(f"{name} is in row {first[name]} already")
         elif name is not None and exist and (reason := _no_picture(root / name)):
             wrong.append(reason)
+            absent += 1
         if name is not None:
             first.setdefault(name, row.number)
         mistakes += [f"row {row.number}: {each}" for each in wrong]
@@ -115,6 +117,8 @@ def entries_of(
         some_rows = "a row does" if len(unsaid) == 1 else f"{len(unsaid):,} rows do"
         refuse(table, [*others, f"{some_rows} not name one class; {hint}"] if others else [])
         raise DataError(f"in {table.path} {some_rows} not name one class.", hint)
+    if mistakes and len(mistakes) == absent == len(table.rows):
+        refuse(table, mistakes, f"they are looked for below {root}; image-root names another folder")
     refuse(table, mistakes)
     return entries
 

@@ -73,14 +73,31 @@ def labelled_in_table(
     if task == "multi-label" and not labels and "label" not in table.columns and set(known) <= set(table.columns):
         labels = known
     labels = label_columns(table, Columns(label=labels, separator=columns.separator), None, task)
+    notes: list[str] = []
+    if task == "regression":
+        labels, notes = _of_targets(labels, known)
     entries = entries_of(table, columns, labels, task, root, exist=True)
     half = _half(table, entries, split)
     chosen = [each for each in entries if each.half == half]
     hint = other_reading(table, labels[0], task, columns.separator) if task == "multi-label" else None
     _refuse_unknown(table, chosen, known, task, "the checkpoint does not know", hint)
     pictures = _pictures(chosen, known, root, task)
-    dataset = Dataset(root, known, (), pictures, some(len(pictures), "picture"), task=task, table=path)
+    count = some(len(pictures), "picture")
+    dataset = Dataset(root, known, (), pictures, count, tuple(notes), task=task, table=path)
     return dataset, f"{path} ({half})" if half else str(path)
+
+
+def _of_targets(columns: Sequence[str], targets: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The columns of a regression's targets in their order, and what to tell where they are called otherwise."""
+    if set(columns) == set(targets):
+        return tuple(targets), []
+    if len(columns) != len(targets):
+        raise UsageError(
+            f"label-column names {listed(columns)}, and the checkpoint tells {listed(targets)}.",
+            "name a column for each of these, in their order",
+        )
+    pairs = zip(targets, columns, strict=True)
+    return tuple(columns), [f"{target} is read from the column {name}" for target, name in pairs]
 
 
 def _half(table: Table, entries: Sequence[Entry], split: str | None) -> str | None:

@@ -113,6 +113,8 @@ def _read_csv(path: Path, separator: str = ",") -> Read:
 def _first_row(rows: Iterator[list[str]]) -> list[str]:
     try:
         return next(rows, [])
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 at byte {error.start:,}; save it as 'CSV UTF-8'") from error
     except csv.Error as error:
         raise ValueError(f"{error} in the columns' names; is a quote not closed?") from error
 

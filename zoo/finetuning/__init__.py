@@ -103,12 +103,12 @@ def finetune(
         "data": str(data) if data is not None else None,
         # "default" leaves the word to the recipe; None means random weights, as it does for zoo.load.
         "weights": None if weights == "default" else "none" if weights is None else str(weights),
-        "classes": [str(classes)] if isinstance(classes, int) else list(classes) if classes else None,
+        "classes": [str(classes)] if isinstance(classes, int) else _words(classes),
         "head": head,
         "mode": mode,
         "task": task,
         "image-column": image_column,
-        "label-column": list(label_column) if label_column else None,
+        "label-column": _words(label_column),
         "freeze": freeze,
         "unfreeze": unfreeze,
         "epochs": epochs,
@@ -229,3 +229,10 @@ def resume_if_begun(
         return None
     reporter.note(f"{begun} was begun before")
     return go_on(begun, like(begun, wanted), model, allow=allow, offline=offline, reporter=reporter)
+
+
+def _words(given: Sequence[str] | None) -> list[str] | None:
+    """Names as a list; one text holds several between commas, as on the command line."""
+    if isinstance(given, str):
+        return [word.strip() for word in given.split(",")]
+    return list(given) if given else None

@@ -21,6 +21,7 @@ from zoo.finetuning.stages import apply_stage, check_policies, groups_for, head_
 from zoo.finetuning.table import Row, rows_of
 from zoo.foreseeing import check_free, check_place, foresee
 from zoo.freezing.order import RunningOrder
+from zoo.names import listed
 from zoo.recipe import Recipe, most_kept, override
 from zoo.registry import ModelSpec, set_spec, spec_of, unwrapped
 from zoo.sources.bases import base_of, weights_text
@@ -29,7 +30,7 @@ from zoo.sources.loading import load
 from zoo.training.averaging import moving
 from zoo.training.devices import default_workers, pick
 from zoo.training.optimizers import state_bytes
-from zoo.units import megabytes
+from zoo.units import megabytes, some
 
 
 def prepare(
@@ -241,7 +242,7 @@ def scaled(model: nn.Module, dataset: Dataset) -> nn.Module:
 def observed(model: nn.Module) -> RunningOrder:
     """The running order at the input size, which also shows whether the model can take that size."""
     try:
-        return freezing.observe(model)
+        order = freezing.observe(model)
     except UsageError as error:
         if error.__cause__ is None:
             raise
@@ -249,8 +250,18 @@ def observed(model: nn.Module) -> RunningOrder:
         reason = (str(error.__cause__).splitlines() or [type(error.__cause__).__name__])[0][:120]
         raise UsageError(
             f"{spec_of(model).full_name} cannot take pictures of {height} × {width}: {reason}",
-            "leave --img-size out, or take a size that the model knows; zoo info shows it",
+            f"it was changed at {listed(changed)}, which may be why"
+            if (changed := spec_of(model).changed)
+            else "leave --img-size out, or take a size that the model knows; zoo info shows it",
         ) from error
+    head, shape = spec_of(model).head, order.shapes.get("", ())
+    if head is not None and shape[1:] not in ((), (head.outputs,)):
+        raise UsageError(
+            f"this {spec_of(model).full_name} gives scores of shape {shape}, and its head is for"
+            f" {some(head.outputs, 'output')}.",
+            "put a head on it by zoo.swap_head(model, …, classes=[…]), which keeps account of the classes",
+        )
+    return order
 
 
 def _head_of(spec: ModelSpec) -> dict[str, Any]:

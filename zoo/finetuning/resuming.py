@@ -21,7 +21,7 @@ from zoo.finetuning.reopening import difference, fit_position, plan_again
 from zoo.finetuning.reporting import Reporter
 from zoo.finetuning.running import Runner
 from zoo.finetuning.verifying import verify_newest
-from zoo.names import near_folders
+from zoo.names import listed, near_folders
 from zoo.recipe import Recipe, kept
 from zoo.training.devices import machine, threads
 from zoo.training.loop import random_state_kept
@@ -59,7 +59,10 @@ def resume(
     """
     folder = Path(run).expanduser()
     if not (folder / RECIPE).is_file():
-        hint = f"the run is {folder.parent}" if (folder.parent / RECIPE).is_file() else "give a run's folder"
+        within = [str(each.parent) for each in sorted(folder.glob(f"*/{RECIPE}"))]
+        hint = f"runs in it: {listed(within)}" if within else "give a run's folder"
+        if (folder.parent / RECIPE).is_file():
+            hint = f"the run is {folder.parent}"
         what = f"is no run: it has no {RECIPE}" if folder.exists() else "does not exist"
         raise CheckpointError(f"{folder} {what}.", *near_folders(folder), hint)
     given = {"data": data and str(Path(data).expanduser().resolve()), "workers": workers, "device": device}

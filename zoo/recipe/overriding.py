@@ -46,7 +46,8 @@ def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     """
     values = to_values(recipe)
     mistakes: list[str] = []
-    for key, value in given.items():
+    # A policy replaces the whole of what a recipe says is frozen; what is taken out of it is looked at after it.
+    for key, value in sorted(given.items(), key=lambda item: item[0].endswith("unfreeze")):
         mistakes += _override_one(values, key, value)
     if mistakes:
         raise UsageError(
@@ -124,13 +125,19 @@ def _on_rates(before: Recipe, now: Recipe, given: Mapping[str, Any]) -> list[str
     return [f"lr {rates} was chosen for {before.opt}, and {now.opt} mostly wants another: zoo lr-find suggests one"]
 
 
+def _set(stage: dict[str, Any], key: str, value: Any) -> None:
+    if key == "freeze":
+        stage.pop("unfreeze", None)
+    stage[key] = value
+
+
 def _override_one(values: dict[str, Any], key: str, value: Any) -> list[str]:
     stages = values["stages"]
     if key.startswith("stages."):
         _, number, rest = [*key.split(".", 2), "", ""][:3]
         if not number.isdecimal() or int(number) >= len(stages) or rest not in STAGE_KEYS:
             return [f"{key} is unknown; stages go from 0 to {len(stages) - 1}, keys: {', '.join(STAGE_KEYS)}"]
-        stages[int(number)][rest] = value
+        _set(stages[int(number)], rest, value)
         return mistakes_in({rest: value}, STAGE_KEYS, f"stages.{number}.")
     if key in STAGE_KEYS:
         wrong = mistakes_in({key: value}, STAGE_KEYS, "")
@@ -149,7 +156,7 @@ def _override_one(values: dict[str, Any], key: str, value: Any) -> list[str]:
             for stage in stages:
                 if key == "lr" and "backbone-lr" in stage:
                     stage["backbone-lr"] *= value / stage["lr"]
-                stage[key] = value
+                _set(stage, key, value)
         return []
     if key not in KEYS:
         return [f"{key} {unknown(key, {**STAGE_KEYS, **KEYS})}"]

@@ -87,6 +87,11 @@ def _unknown(text: str) -> ZooError:
         for place in places
         if f"{place}:{match}" in set(known(place))
     ]
+    if not found and Path(text).expanduser().exists():
+        return UsageError(
+            f"no model is called {text!r}, which is a file or a folder.",
+            f"give its weights to the model that they are for: MODEL --weights {text}",
+        )
     stem = name.rstrip("0123456789_.") or name
     version = index("timm")["version"]
     hints = [f"near: {', '.join(found[:5])}"] if found else []

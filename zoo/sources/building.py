@@ -228,9 +228,15 @@ def _require_used(model: nn.Module, spec: ModelSpec) -> None:
         example, shape = next(model.parameters()), spec.shape(1)
         try:
             with taking(model, shape, "register it with the input_size, mean and std of pictures that it takes"):
-                scores = logits_of(run_once(model, torch.zeros(shape, device=example.device, dtype=example.dtype)))
+                out = run_once(model, torch.zeros(shape, device=example.device, dtype=example.dtype))
         finally:
             handle.remove()
+        if not isinstance(out, Tensor) and not hasattr(out, "logits"):
+            raise UsageError(
+                f"{spec.full_name} returns a {type(out).__name__}, where zoo looks for class scores.",
+                "let its forward return them alone, as a tensor, or in an object as its logits",
+            )
+        scores = logits_of(out)
         _, outputs, _ = surgery.ends_in(stated) or (0, 0, None)
         if not called or scores.shape[1:] != (outputs,):
             gives = f"gives {outputs} numbers, and the model scores of shape {tuple(scores.shape)}"
