@@ -1,15 +1,17 @@
 """Make `docs/models.md` again from the shipped index: which models there are, and why some cannot be fine-tuned.
 
-python tools/models_page.py
+python -m tools.models_page
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from zoo.registry import index, list_models
+from tests.contract.counting import recorded
+from zoo.registry import LARGEST_TRIED, index, list_models
 from zoo.registry.others import other_names, what_it_is
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
+OUTCOMES = Path(__file__).parents[1] / "tests" / "contract" / "outcomes"
 LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
 
 START = """# Models
@@ -18,15 +20,50 @@ A model that is taken goes through one contract: it loads with your classes, wha
 move, neither parameters nor buffers nor results, its keys outside the head are the library's own, and its saved file
 loads strictly in the library itself. `python -m tests.contract.counting --source timm` puts every model of a source
 through it and counts; the fast tests take one architecture of each model file that has a small one.
-Models above 400 million parameters are left out there, and not all of the largest below have been through it.
 
 `zoo info NAME` says the same of one model, `zoo list` shows them all.
+"""
+CONTRACT = """## The contract in figures
+
+| source | models | passed | refused, for reasons below | too slow here | policies tried |
+|---|---|---|---|---|---|
+{rows}
+
+With {versions}, on 2 cores and 24 GB. Beside `backbone`, `first:N` and `last:N`,
+{each:,} of those that passed were frozen `until:` each of their places, {some:,} `until:` {places} of them. Too slow
+here are models above {largest} M parameters, which take more time or memory than there was; nothing else is known
+against them: {slow}.
 """
 
 
 def page() -> str:
     """The page's text."""
-    return "\n".join([START, *_torchvision(), *_timm(), *_hf()])
+    return "\n".join([START, _contract(), *_torchvision(), *_timm(), *_hf()])
+
+
+def _contract() -> str:
+    """What became of the models in the contract, as its logs have it."""
+    rows, versions, slow, places, each_place = [], {}, [], [], 0
+    for source, library in LIBRARIES.items():
+        about, found = recorded(OUTCOMES / f"{source}.jsonl")
+        versions |= about
+        states = Counter(each["state"] for each in found.values())
+        slow += [name for name, each in found.items() if each["state"] == "too slow here"]
+        passed = [each for each in found.values() if each["state"] == "passed"]
+        places += [each["places"] for each in passed if each["places"] != "each"]
+        each_place += sum(each["places"] == "each" for each in passed)
+        cells = (len(found), *(states[each] for each in ("passed", "refused", "too slow here")))
+        policies = sum(each["policies"] for each in passed)
+        rows.append(f"| {library} | {' | '.join(f'{each:,}' for each in (*cells, policies))} |")
+    return CONTRACT.format(
+        rows="\n".join(rows),
+        versions=", ".join(f"{name} {version}" for name, version in versions.items()),
+        each=each_place,
+        some=len(places),
+        largest=LARGEST_TRIED // 10**6,
+        places=f"{min(places)} to {max(places)}" if places else "none",
+        slow=", ".join(f"`{name.removeprefix('timm:')}`" for name in slow) or "none",
+    )
 
 
 def _head(source: str, taken: int, refused: int) -> list[str]:

@@ -98,7 +98,8 @@ def about(source: str) -> dict[str, str]:
 
 def recorded(log: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """The versions of a log, and the last outcome of each model."""
-    lines = {name: found for line in log.open(encoding="utf-8") for name, found in json.loads(line).items()}
+    text = log.read_text(encoding="utf-8")
+    lines = {name: found for line in text.splitlines() for name, found in json.loads(line).items()}
     return lines.pop("about"), lines
 
 
