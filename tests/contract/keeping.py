@@ -1,7 +1,7 @@
 """What holds for every model: each function looks at one point, and raises AssertionError where it does not hold."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -69,14 +69,20 @@ def _owner(name: str) -> str:
     return name.rpartition(".")[0]
 
 
+class _SeenAll(Exception):  # noqa: N818 - nothing is wrong
+    """The rest of the model has nothing more to show."""
+
+
 @contextmanager
-def _seen(model: nn.Module, part: Part) -> Iterator[list[Tensor]]:
-    """What the watched modules receive or give, copied at each call."""
+def _seen(model: nn.Module, part: Part, most: int | None = None) -> Iterator[list[Tensor]]:
+    """What the watched modules receive or give, copied at each call; the model runs no further than to so many."""
     found: list[Tensor] = []
 
     def note(_: nn.Module, given: tuple[object, ...], out: object = None) -> None:
         values = given if part.inputs else out if isinstance(out, tuple | list) else (out,)
         found.extend(value.detach().clone() for value in values if isinstance(value, Tensor))
+        if most is not None and len(found) >= most:
+            raise _SeenAll
 
     modules = [model.get_submodule(path) for path in part.watched] if part.inputs or len(part.watched) == 1 else []
     handles = [
@@ -123,7 +129,7 @@ def moved(model: nn.Module, part: Part, given: Tensor, *, step: bool) -> list[st
     found = differing()
     if found or not first:
         return found
-    with torch.no_grad(), _seen(model, part) as second:
+    with torch.no_grad(), _seen(model, part, len(first)) as second, suppress(_SeenAll):
         model.train()
         scores(model, given)
     alike = len(first) == len(second) and all(torch.equal(*both) for both in zip(first, second, strict=True))

@@ -160,10 +160,10 @@ def dying(call: Callable[..., Any], count: int) -> Callable[..., Any]:
     """A function whose call of this number kills the process halfway."""
     left = iter(range(count, 0, -1))
 
-    def half(*given: Any) -> Any:
+    def half(*given: Any, **named: Any) -> Any:
         if next(left) == 1:
             kill_myself()
-        return call(*given)
+        return call(*given, **named)
 
     return half
 
@@ -202,3 +202,56 @@ def test_killed_after_its_last_checkpoint_the_run_is_summed_up_by_the_next(imgs:
     assert heard.steps == 0
     assert "best 0." in (run / "summary.txt").read_text(encoding="utf-8")
     assert unlike(run, zoo.finetune(**tiny(imgs, tmp_path, "unbroken")).folder) == []
+
+
+@pytest.mark.parametrize("keep", ["best,last", "last", "every:2,best"])
+def test_killed_before_its_last_save_removed_the_older_ones_the_next_removes_them(
+    imgs: Path, tmp_path: Path, keep: str
+) -> None:
+    given = tiny(imgs, tmp_path, save_every="1steps", settings={"keep": keep})
+    at_end = kept_after(given)
+
+    def work() -> None:
+        saving.prune = dying(saving.prune, 9)
+        zoo.finetune(**given)
+
+    run = tmp_path / "run"
+    assert Child(tmp_path / "child").start(work).wait().code == -signal.SIGKILL
+    assert {"epoch-0003", "epoch-0003-step-0002"} <= {each.name for each in run.glob("epoch-*")}
+    zoo.resume(run)
+    assert {each.name for each in run.glob("epoch-*")} == at_end
+    assert (run / "summary.txt").is_file()
+
+
+def kept_after(given: dict[str, Any]) -> set[str]:
+    """The checkpoints that the same run leaves when nothing comes between."""
+    run = zoo.finetune(**{**given, "name": "unbroken"})
+    return {each.name for each in run.folder.glob("epoch-*")}
+
+
+def test_where_the_best_is_damaged_a_finished_run_keeps_what_is_left(imgs: Path, tmp_path: Path) -> None:
+    given = tiny(imgs, tmp_path, settings={"keep": "every:1,best"})
+    run = zoo.finetune(**given).folder
+    best = reading.best_of(run)
+    assert best is not None
+    assert best.name != "epoch-0003", "the last one would not be good either"
+    (run / "summary.txt").unlink()
+    (best / files.MANIFEST).unlink()
+    left = sorted(each.name for each in run.glob("epoch-*"))
+    recipe = (run / "run.toml").read_text(encoding="utf-8")
+    (run / "run.toml").write_text(recipe.replace('keep = "every:1,best"', 'keep = "best,last"'), encoding="utf-8")
+    zoo.resume(run)
+    assert sorted(each.name for each in run.glob("epoch-*")) == left
+
+
+def test_a_finished_run_that_got_more_epochs_and_was_killed_is_summed_up_anew(imgs: Path, tmp_path: Path) -> None:
+    run = zoo.finetune(**tiny(imgs, tmp_path)).folder
+
+    def work() -> None:
+        finishing.finished_run = dying(finishing.finished_run, 1)
+        zoo.resume(run, epochs=4)
+
+    assert Child(tmp_path / "child").start(work).wait().code == -signal.SIGKILL
+    assert not (run / "summary.txt").exists(), "what three epochs came to is not what the run came to"
+    zoo.resume(run)
+    assert (run / "summary.txt").is_file()

@@ -23,6 +23,8 @@ SUMMARY = "summary.txt"
 
 def run_to_its_end(plan: Plan, runner: Runner, reporter: Reporter) -> Run:
     """Let a runner train, write what it came to, and tell it."""
+    # A finished run that got more epochs is not finished any more, whatever becomes of this process.
+    (plan.folder / SUMMARY).unlink(missing_ok=True)
     with random_state_kept(), explained(plan):
         figures = runner.run()
     finished = finished_run(plan.folder, runner.at, figures, peak_memory(plan.device))

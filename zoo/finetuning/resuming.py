@@ -10,7 +10,7 @@ from zoo import files
 from zoo import recipe as recipes
 from zoo.checkpoint import reading
 from zoo.errors import CheckpointError, UsageError
-from zoo.finetuning import comparing
+from zoo.finetuning import comparing, saving
 from zoo.finetuning.agreeing import agree
 from zoo.finetuning.finishing import SUMMARY, finished_run, run_to_its_end, summarize
 from zoo.finetuning.folder import DATA, RECIPE, write_recipe
@@ -101,7 +101,7 @@ def go_on(
         newest = _newest_good(folder, reporter)
         state = reading.read_training(newest)
         position, before = position_of(state, newest), told(state, newest)
-        _tell_lost_best(folder, position, recipe, reporter)
+        best_is_lost = _best_is_lost(folder, position, recipe, reporter)
         with threads(machine_of(state).get("threads")):
             if epochs is not None:
                 recipe, before, longer = _extended(recipe, before, epochs, position)
@@ -120,6 +120,9 @@ def go_on(
                 with random_state_kept():
                     verify_newest(folder, newest, model, Path(recipe.data) if recipe.data else None, base, reporter)
             if found is None:
+                if not (folder / SUMMARY).is_file() and not best_is_lost:
+                    # The process ended within its last save, so the older checkpoints may still be there.
+                    saving.prune(folder, recipe.keep, newest=newest.name, best=position.best_epoch)
                 return _already_finished(folder, position, recipe, reporter)
             for each in found.settings:
                 reporter.note(f"changed: {each}")
@@ -155,14 +158,16 @@ def go_on(
             return run_to_its_end(plan, Runner(plan, reporter, journal, position, state), reporter)
 
 
-def _tell_lost_best(folder: Path, position: Position, recipe: Recipe, reporter: Reporter) -> None:
-    """Where the best checkpoint is damaged, the best of what is left takes its place, which a person should know."""
+def _best_is_lost(folder: Path, position: Position, recipe: Recipe, reporter: Reporter) -> bool:
+    """Whether the best of what is left takes the place of a damaged best checkpoint, which a person should know."""
     best = position.best_epoch
     if best is None or not kept(recipe.keep)[0] or position.best_score is None:
-        return
-    if f"epoch-{best:04d}" not in {each.folder.name for each in reading.checkpoints_of(folder)}:
+        return False
+    lost = f"epoch-{best:04d}" not in {each.folder.name for each in reading.checkpoints_of(folder)}
+    if lost:
         score = f"{position.best_score:.3f} at epoch {best}"
         reporter.note(f"the best checkpoint, {score}, is damaged or gone; the best of what is left counts")
+    return lost
 
 
 def _already_finished(folder: Path, position: Position, recipe: Recipe, reporter: Reporter) -> Run:

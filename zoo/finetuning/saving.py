@@ -24,7 +24,7 @@ class Saver:
 
     def __init__(self, run: Path, keep: str, done: Callable[[Saved], None]) -> None:
         self.run = run
-        self.keep_best, self.every = kept(keep)
+        self.keep = keep
         self.done = done
         self._identity = _identity(run)
         self._thread: threading.Thread | None = None
@@ -70,7 +70,7 @@ class Saver:
 
     def is_regular(self, epoch: int) -> bool:
         """Whether `every:N` keeps this epoch."""
-        return self.every is not None and epoch % self.every == 0
+        return _is_regular(self.keep, epoch)
 
     def _work(self, name: str, snapshot: Snapshot) -> None:
         try:
@@ -89,29 +89,36 @@ class Saver:
             # It was a checkpoint once, as all of that name are here, and is none without its manifest.
             files.remove_folder(self.run / name)
         saved = writing.write(self.run / name, snapshot, self._check)
-        self._prune(name, snapshot.training.values["progress"]["best_epoch"])
+        prune(self.run, self.keep, newest=name, best=snapshot.training.values["progress"]["best_epoch"])
         return saved
 
     def _check(self) -> None:
         if self._given_up.is_set():
             raise _GivenUp
 
-    def _prune(self, newest: str, best: int | None) -> None:
-        """Remove the checkpoints that `keep` does not name, by their names, since what is inside may be damaged.
 
-        Names that come after the newest are of steps that the run went on from before: it passed over them, or
-        counts its steps otherwise now.
-        """
-        now = _position(newest)
-        assert now is not None
-        for folder in self.run.glob("epoch-*"):
-            at = _position(folder.name)
-            if at is None or folder.name == newest:
-                continue
-            epoch, step = at
-            stays = step == 0 and at < now and (self.is_regular(epoch) or (self.keep_best and epoch == best))
-            if not stays:
-                files.remove_folder(folder)
+
+def prune(run: Path, keep: str, *, newest: str, best: int | None) -> None:
+    """Remove the checkpoints that `keep` does not name, by their names, since what is inside may be damaged.
+
+    Names that come after the newest are of steps that the run went on from before: it passed over them, or counts
+    its steps otherwise now.
+    """
+    now = _position(newest)
+    assert now is not None
+    for folder in run.glob("epoch-*"):
+        at = _position(folder.name)
+        if at is None or folder.name == newest:
+            continue
+        epoch, step = at
+        stays = step == 0 and at < now and (_is_regular(keep, epoch) or (kept(keep)[0] and epoch == best))
+        if not stays:
+            files.remove_folder(folder)
+
+
+def _is_regular(keep: str, epoch: int) -> bool:
+    every = kept(keep)[1]
+    return every is not None and epoch % every == 0
 
 
 def _position(name: str) -> tuple[int, int] | None:
