@@ -2,12 +2,16 @@
 
 import csv
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 import zoo
 from tests.conftest import Command, write_pictures
+from zoo.data.loading import Pictures
 from zoo.errors import CheckpointError, DataError
 
 MODEL = "shufflenet_v2_x0_5"
@@ -54,6 +58,42 @@ def test_the_figures_of_classes_add_up(run: zoo.Run, data: Path) -> None:
     assert found.metrics["accuracy"] == pytest.approx(hits / 24)
     assert sum(each.recall for each in found.classes) / 3 == pytest.approx(found.metrics["accuracy"])
     assert sum(each.f1 for each in found.classes) / 3 == pytest.approx(found.metrics["f1"])
+
+
+def test_pictures_that_it_was_trained_on_are_told(
+    run: zoo.Run, data: Path, zoo_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert zoo.evaluate(run.best, data, workers=0, device="cpu").notes == ()
+    link = tmp_path / "link"
+    link.symlink_to(data)
+    (told,) = zoo.evaluate(run.folder, link, split="train", workers=0, device="cpu").notes
+    assert told == "it was trained on these pictures, so the figures say little of new ones"
+    monkeypatch.chdir(data)
+    Path("test").mkdir()
+    for name in ("ant", "bee"):
+        Path("test", name).mkdir()
+        for half in ("train", "val"):
+            picture = next(Path(half, name).iterdir())
+            Path("test", name, f"{half}{picture.suffix}").symlink_to(picture.resolve())
+    shown = zoo_command("evaluate", run.best, "--data", ".", "-j", 0, "--device", "cpu")
+    assert "note: it was trained on 2 of these, so the figures say little of new ones" in shown.out
+    shutil.rmtree("test")
+    copy = shutil.copytree(run.best, tmp_path / "copy" / run.best.name)
+    (tmp_path / "copy" / "data.json").write_text("{}", encoding="utf-8")
+    (told,) = zoo.evaluate(copy, data, workers=0, device="cpu").notes
+    assert "data.json is no list of data" in told
+    assert told.endswith("So it cannot be told which of the pictures it was trained on.")
+
+
+def test_a_worker_that_the_system_ended_is_told(
+    run: zoo.Run, data: Path, zoo_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pictures, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    for words in (("evaluate", run.best, "--data", data), ("predict", run.best, data / "val")):
+        told = zoo_command(*words, "-j", 1, "--device", "cpu")
+        assert told.code == 7
+        assert "was ended from outside" in told.err
+        assert "none with --workers 0" in told.err
 
 
 def test_workers_change_nothing(run: zoo.Run, data: Path) -> None:
@@ -112,7 +152,7 @@ def test_the_command_prints_a_table_or_an_object(run: zoo.Run, data: Path, zoo_c
     for line in ("class", "ant", "bee", "cow", "loss", f"accuracy {run.metrics['accuracy']:.3f}"):
         assert line in told.out
     values = json.loads(zoo_command("evaluate", run.folder, "--data", data, "-j", 0, "--json").out)
-    assert list(values) == ["checkpoint", "data", "pictures", "metrics", "classes", "confusion"]
+    assert list(values) == ["checkpoint", "data", "pictures", "metrics", "classes", "confusion", "notes"]
     assert values["metrics"]["accuracy"] == run.metrics["accuracy"]
     assert [each["name"] for each in values["classes"]] == ["ant", "bee", "cow"]
 

@@ -278,7 +278,11 @@ def test_keep_takes_nothing_else(keep: str) -> None:
 
 def test_the_policy_suggests_the_recipe() -> None:
     assert recipe.resolve(None, {"freeze": "backbone"}).name == "linear-probe"
+    assert recipe.resolve(None, {"freeze": " backbone,norm"}).name == "linear-probe"
     assert recipe.resolve(None, {"freeze": "until:layer3", "lr": None}).name == "fine-tune"
+    # What is taken out of the backbone has a rate of its own.
+    reopened = recipe.resolve(None, {"freeze": "backbone", "unfreeze": "layer4.*"})
+    assert (reopened.name, reopened.stages[0].backbone_lr) == ("fine-tune", 2e-4)
     assert recipe.resolve("probe-then-fine-tune", {}).epochs == 10
 
 

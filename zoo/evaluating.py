@@ -1,11 +1,15 @@
 """Measuring a checkpoint on labelled pictures."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo import files
+from zoo.checkpoint import reading
 from zoo.data.finding import find_labelled
+from zoo.data.listing import parse
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
 from zoo.data.tables import Columns
@@ -51,6 +55,7 @@ class Evaluation:
             "metrics": dict(self.metrics),
             "classes": [vars(each) for each in self.classes],
             "confusion": [list(row) for row in self.confusion],
+            "notes": list(self.notes),
         }
 
 
@@ -113,5 +118,23 @@ def evaluate(
     run_evaluation(on.place(model), loader.epoch(0), objective, tally, on)
     figures = tally.metrics()
     absent = [each.name for each in figures.classes if not isinstance(each, TargetFigures) and not each.pictures]
-    notes = (*dataset.notes, *([f"no picture of {listed(absent)}"] if absent else []))
+    lacks = [f"no picture of {listed(absent)}"] if absent else []
+    notes = (*dataset.notes, *lacks, *_trained_on(place, [picture.path for picture in dataset.val]))
     return Evaluation(place, read_from, tally.count, figures.named(), tuple(figures.classes), figures.confusion, notes)
+
+
+def _trained_on(checkpoint: Path, pictures: Sequence[Path]) -> list[str]:
+    """What is said of pictures that the checkpoint's run learned from, found by where they lie."""
+    listed_in = checkpoint.parent / files.DATA
+    if not listed_in.is_file():
+        return []
+    try:
+        run = parse(reading.read_json(listed_in), str(listed_in))
+    except CheckpointError as error:
+        return [f"{error.message} So it cannot be told which of the pictures it was trained on."]
+    learned = {os.path.realpath(run.root / row.name) for row in run.train}
+    seen = sum(os.path.realpath(path) in learned for path in pictures)
+    if not seen:
+        return []
+    which = "it was trained on these pictures" if seen == len(pictures) else f"it was trained on {seen:,} of these"
+    return [f"{which}, so the figures say little of new ones"]

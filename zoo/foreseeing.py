@@ -15,10 +15,10 @@ from zoo.data.finding import find_dataset
 from zoo.data.pictures import require_mode, require_varied
 from zoo.data.tables import Columns
 from zoo.errors import StorageError, UsageError
+from zoo.files import DATA, RECIPE
 from zoo.head import presets
 from zoo.recipe import Recipe
 
-RECIPE, DATA = "run.toml", "data.json"
 LONGEST = 255
 """Bytes in the name of a folder, on the file systems that people have."""
 FEWEST = 20

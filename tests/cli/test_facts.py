@@ -173,7 +173,7 @@ def test_inspect_tells_what_is_in_a_checkpoint(run_folder: Path, zoo_command: Co
     for fact in ("own:tiny", "linear, replace, at 1", "2: ant, bee", "2 × 2", "accuracy 0.2500", "model.safetensors"):
         assert fact in shown
     facts = values(zoo_command("inspect", run_folder / "epoch-0001", "--json"))
-    assert (facts["classes"], facts["parameters"], facts["epoch"]) == (["ant", "bee"], 26, 1)
+    assert (facts["classes"], facts["numbers"], facts["epoch"]) == (["ant", "bee"], 26, 1)
 
 
 def test_inspect_names_what_is_damaged(run_folder: Path, zoo_command: Command) -> None:

@@ -82,7 +82,7 @@ def test_a_file_is_described_without_being_loaded(
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was loaded"))
     found = facts(zoo_command, tmp_path / name)
     assert {key: found[key] for key in expected} == expected
-    assert (found["tensors"], found["parameters"]) == (7, 33)
+    assert (found["tensors"], found["numbers"]) == (7, 33)
     assert found["dtypes"] == {"float32": 6, "int64": 1}
     shown = zoo_command("inspect", tmp_path / name)
     assert shown.code == 0

@@ -81,6 +81,18 @@ def test_files_that_are_no_pictures_are_told(tmp_path: Path) -> None:
     assert "notes.txt" in note
 
 
+def test_runs_that_lie_beside_the_classes_are_none(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 5, "bee": 5, "checkpoints/resnet18-imgs": 1, "one-run": 1})
+    (root / "one-run" / "run.toml").touch()
+    assert find_dataset(root).classes == ("ant", "bee", "checkpoints"), "a name alone makes no run"
+    (root / "checkpoints" / "resnet18-imgs" / "run.toml").touch()
+    found = find_dataset(root)
+    assert found.counts() == {"ant": 5, "bee": 5}
+    assert found.notes == ("what was trained before lies there too, and is no class: checkpoints/, one-run/",)
+    assert len(find_labelled(root, ["ant", "bee"])[0].val) == 10
+    assert find_dataset(root, classes=["ant", "one-run"]).classes == ("ant", "one-run"), "who names it means it"
+
+
 def test_folders_train_and_val_are_used_as_they_are(tmp_path: Path) -> None:
     for folder in ("val", "valid", "validation"):
         root = write_pictures(tmp_path / folder, {"train/ant": 3, "train/bee": 4, f"{folder}/ant": 2})
@@ -231,6 +243,8 @@ def test_paths_that_are_empty_or_too_long_are_told(tmp_path: Path, monkeypatch: 
     for ask in (
         lambda: pictures_of(["a" * 5000]),
         lambda: find_dataset(Path("a" * 5000)),
+        lambda: find_dataset(Path("a" * 5000 + ".csv")),
+        lambda: find_labelled(Path("a" * 5000 + ".csv"), ["ant", "bee"]),
         lambda: find_dataset(Path("a" * 5000), task="regression"),
         lambda: find_labelled(Path(), ["ant", "bee"], "a" * 5000),
     ):

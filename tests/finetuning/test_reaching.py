@@ -53,6 +53,19 @@ def test_what_reaches_nothing_is_refused_where_it_was_asked_for(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("freeze", ["backbone", "conv,norm.*", "first:1"])
+def test_dropout_in_what_stays_frozen_is_refused(train: Train, freeze: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"dropout is 0\.5, and every dropout layer of own:tests-tiny is in what stays"
+    ):
+        train(freeze=freeze, settings={"dropout": 0.5})
+
+
+def test_dropout_that_one_stage_reaches_is_taken(train: Train) -> None:
+    run = train(recipe="probe-then-fine-tune", settings={"dropout": 0.5})
+    assert recipe_of(run.folder)["dropout"] == 0.5
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -5,6 +5,7 @@ import json
 import random
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -15,6 +16,7 @@ import zoo
 from tests.conftest import write_pictures
 from tests.finetuning.conftest import TINY, Listener, Train, changed, rows_of, same_weights, weights_of
 from zoo.finetuning import journal, running
+from zoo.recipe import find
 from zoo.training.metrics import Tally
 
 FILES = {".lock", "run.toml", "data.json", "log.jsonl", "metrics.csv", "summary.txt"}
@@ -154,7 +156,8 @@ def test_a_linear_probe_learns_colours_and_leaves_the_backbone_alone(train: Trai
 
 def test_dropout_of_a_frozen_part_does_not_fire(train: Train) -> None:
     dropped, whole = (
-        train(f"frozen {share}", freeze="conv,norm.*", settings={"dropout": share}).last for share in (0.9, 0.0)
+        train(f"frozen {share}", freeze="conv,norm.*", recipe=replace(find("fine-tune"), dropout=share)).last
+        for share in (0.9, 0.0)
     )
     assert same_weights(dropped, whole)
     fired, quiet = (train(f"trained {share}", settings={"dropout": share}).last for share in (0.9, 0.0))

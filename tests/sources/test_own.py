@@ -124,6 +124,44 @@ def test_a_head_that_does_not_give_the_classes_is_refused(head_path: str, size: 
         zoo.load(f"own:{name}", 2)
 
 
+class Certain(nn.Module):
+    """A network that returns what `made` makes of its classifier's scores."""
+
+    def __init__(self, made: nn.Module) -> None:
+        super().__init__()
+        self.classifier, self.made = nn.Linear(48, 4), made
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        scores: Tensor = self.made(self.classifier(pictures.flatten(1)))
+        return scores
+
+
+@pytest.mark.parametrize("made", [nn.Softmax(1), nn.Sigmoid()])
+def test_a_model_that_returns_probabilities_is_refused(made: nn.Module) -> None:
+    name = f"certain-{type(made).__name__.lower()}"
+    zoo.register(name, lambda: Certain(made), head_path="classifier", input_size=(4, 4))
+    with pytest.raises(zoo.UsageError, match=r"returns probabilities: .* go through a s\w+, (?s:.*)zoo predict"):
+        zoo.load(f"own:{name}", 2)
+
+
+@pytest.mark.parametrize("made", [nn.LogSoftmax(1), nn.Identity(), nn.Hardtanh()])
+def test_what_training_takes_as_scores_is_not_refused(made: nn.Module) -> None:
+    zoo.register(
+        f"open-{type(made).__name__.lower()}", lambda: Certain(made), head_path="classifier", input_size=(4, 4)
+    )
+    assert zoo.load(f"own:open-{type(made).__name__.lower()}", 2)(torch.zeros(1, 3, 4, 4)).shape == (1, 2)
+
+
+def test_a_head_of_ones_own_that_gives_probabilities_is_refused() -> None:
+    model = zoo.load("resnet18", 2, weights=None)
+    before = list(model.state_dict())
+    for bias in (True, False):
+        head = nn.Sequential(nn.Linear(512, 5, bias=bias), nn.Softmax(1))
+        with pytest.raises(zoo.UsageError, match=r"this head gives probabilities, which sum to one(?s:.*)softmax out"):
+            zoo.swap_head(model, head, classes=5)
+    assert list(model.state_dict()) == before
+
+
 def test_a_builder_makes_a_new_model_each_time() -> None:
     one = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
     zoo.register("the-same", lambda: one, head_path="1", input_size=(4, 4))

@@ -12,7 +12,7 @@ from zoo.checkpoint.writing import DELTA, WEIGHTS
 
 def of_run(folder: Path) -> dict[str, Any] | None:
     """The complete checkpoints of a run, or None when the folder is no run."""
-    if not (folder / "run.toml").is_file():
+    if not (folder / files.RECIPE).is_file():
         return None
     best = reading.best_of(folder)
     return {
@@ -50,7 +50,7 @@ def of_checkpoint(folder: Path) -> dict[str, Any]:
         "task": head.task if head else None,
         "classes": list(config.classes),
         "input": list(spec.preprocessing.size) if spec else None,
-        "parameters": sum(math.prod(each.shape) for each in tensors.values()),
+        "numbers": sum(math.prod(each.shape) for each in tensors.values()),
         "base": base,
         "frozen": len(training["frozen"]["parameters"]),
         "epoch": training["epoch"],

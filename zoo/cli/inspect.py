@@ -81,7 +81,7 @@ def _print_checkpoint(found: dict[str, Any]) -> None:
     positive = f"; {found['classes'][1]} is the positive one" if found["task"] == "binary" else ""
     _line({"multi-label": "labels", "regression": "targets"}.get(found["task"], "classes"), names + positive)
     _line("input", f"{found['input'][0]} × {found['input'][1]}" if found["input"] else "unknown")
-    _line("parameters", f"{count(found['parameters'])}, {found['frozen']} tensors frozen")
+    _line("numbers", f"{count(found['numbers'])} in parameters and buffers, {found['frozen']} tensors frozen")
     if found["base"]:
         _line("delta", f"the rest is in {found['base'].get('file')} of {found['base'].get('model')}")
     _line("epoch", str(found["epoch"]))
@@ -102,7 +102,7 @@ def _print_file(found: dict[str, Any]) -> None:
     _line("size", megabytes(found["size"]))
     types = ", ".join(f"{number} {name}" for name, number in found["dtypes"].items())
     _line("tensors", f"{found['tensors']} ({types})" if types else str(found["tensors"]))
-    _line("parameters", count(found["parameters"]))
+    _line("numbers", count(found["numbers"]))
     for label, names in (("files", found.get("files")), ("keys", found.get("keys"))):
         if names:
             _line(label, _names(names))

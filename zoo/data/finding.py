@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zoo.data.datasets import Dataset
 from zoo.data.entries import root_of
-from zoo.data.folders import find_in_folders, labelled_in_folders, labels_below
+from zoo.data.folders import find_in_folders, labelled_in_folders, labels_below, possible
 from zoo.data.listing import Listing, Now
 from zoo.data.tabled import find_in_table, labelled_in_table, said_in_table
 from zoo.data.tables import Columns, is_table
@@ -29,7 +29,7 @@ def find_dataset(
 
     Raises DataError for what cannot be trained on, UsageError for columns of a folder.
     """
-    if is_table(place):
+    if _is_table(place):
         return find_in_table(place, columns, classes=classes, seed=seed, task=task)
     _require_no_columns(place, columns)
     return find_in_folders(place, classes=classes, seed=seed, task=task)
@@ -49,10 +49,15 @@ def find_labelled(
 
     Raises DataError when a class is unknown to the checkpoint or nothing is found.
     """
-    if is_table(place):
+    if _is_table(place):
         return labelled_in_table(place, columns, classes, task, split)
     _require_no_columns(place, columns)
     return labelled_in_folders(place, classes, split, task)
+
+
+def _is_table(place: Path) -> bool:
+    with possible(str(place)):
+        return is_table(place)
 
 
 def _require_no_columns(place: Path, columns: Columns) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from zoo.data.datasets import Dataset, Picture
 from zoo.data.splitting import by_class
 from zoo.errors import DataError, UsageError
+from zoo.files import RECIPE
 from zoo.names import listed, natural, near_hint
 from zoo.registry import Task
 from zoo.units import some
@@ -84,7 +85,7 @@ def labelled_in_folders(
     _check_folder(root)
     _require_one_class(root, task)
     wanted = VAL_NAMES if split == "val" else (split,) if split else ("test", *VAL_NAMES)
-    with _possible(split or str(root)):
+    with possible(split or str(root)):
         halves = _halves(root, wanted)
     if split and not halves:
         raise DataError(
@@ -105,7 +106,7 @@ def pictures_of(arguments: Iterable[str]) -> list[Path]:
     for argument in arguments:
         if not argument:
             raise UsageError("a picture's path is empty.", "give files, folders or globs; . is the folder you are in")
-        with _possible(argument):
+        with possible(argument):
             found.update(dict.fromkeys(_matches(argument)))
     return list(found)
 
@@ -127,7 +128,7 @@ def _matches(argument: str) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _possible(place: str) -> Iterator[None]:
+def possible(place: str) -> Iterator[None]:
     """Refuse what can be no path and no glob, where the body asks the system for it."""
     try:
         yield
@@ -186,7 +187,7 @@ def _require_one_class(root: Path, task: Task) -> None:
 
 
 def _check_folder(root: Path) -> None:
-    with _possible(str(root)):
+    with possible(str(root)):
         exists = root.exists()
     if not exists:
         parent = root.parent if root.parent.is_dir() else Path()
@@ -210,7 +211,11 @@ def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[d
     """The pictures of each class folder, and notes on what else lies there; only the wanted ones may not be empty."""
     found: dict[str, list[Path]] = {}
     others: list[Path] = []
+    runs: list[str] = []
     for name in _subfolders(root):
+        if (wanted is None or name not in wanted) and _holds_runs(root / name):
+            runs.append(f"{name}/")
+            continue
         found[name], ignored = _files(root / name)
         others += ignored
     if not found:
@@ -229,7 +234,14 @@ def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[d
         if others
         else []
     )
+    if runs:
+        notes.append(f"what was trained before lies there too, and is no class: {listed(runs)}")
     return found, notes
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether runs are kept in a folder, or it is one: who trains on `.` has them beside the classes."""
+    return (folder / RECIPE).is_file() or next(folder.glob(f"*/{RECIPE}"), None) is not None
 
 
 def _files(root: Path) -> tuple[list[Path], list[Path]]:

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional
 
 from zoo.data.datasets import Picture
 from zoo.data.pictures import read_picture, require_mode
+from zoo.errors import OutOfMemoryError
 from zoo.registry import Preprocessing
 from zoo.seeding import derive
 
@@ -255,9 +256,21 @@ class Loader:
         return len(self.batches)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch: pictures (batch, channels, height, width) and their targets (batch, …)."""
+        """The batches of an epoch: pictures (batch, channels, height, width) and their targets (batch, …).
+
+        Raises OutOfMemoryError when a worker process was ended from outside.
+        """
         self.batches.start(epoch, skip)
-        yield from self._loader
+        try:
+            yield from self._loader
+        except RuntimeError as error:
+            # torch has no class for it. What a worker itself raises has other words: "Caught … in DataLoader worker".
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise OutOfMemoryError(
+                "a process that reads pictures was ended from outside, as a system does that is short of memory.",
+                "take fewer with --workers, or none with --workers 0",
+            ) from error
 
     def paths(self, epoch: int, first: int, count: int = 1) -> list[Path]:
         """The files of so many batches of an epoch."""

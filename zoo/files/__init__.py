@@ -6,7 +6,9 @@ process away.
 
 from zoo.files.locks import HOLDER as HOLDER
 from zoo.files.locks import locked as locked
+from zoo.files.manifests import DATA as DATA
 from zoo.files.manifests import MANIFEST as MANIFEST
+from zoo.files.manifests import RECIPE as RECIPE
 from zoo.files.manifests import damaged as damaged
 from zoo.files.manifests import is_complete as is_complete
 from zoo.files.manifests import read_manifest as read_manifest

@@ -8,6 +8,8 @@ from typing import Any
 
 MANIFEST = "MANIFEST.json"
 MANIFEST_VERSION = 1
+RECIPE, DATA = "run.toml", "data.json"
+"""What a run's folder has beside its checkpoints: how to repeat it, and which pictures it uses."""
 
 
 def sha256(path: Path) -> str:

@@ -19,6 +19,10 @@ def explained(plan: Plan) -> Iterator[None]:
             f"{plan.device} has too little memory for steps of {plan.recipe.batch_size} pictures.",
             "try a smaller --batch-size (--accumulate keeps the step as large) or --img-size, or freeze more",
         ) from error
+    except OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            error.message, *error.hints, "zoo resume RUN --workers 0 goes on with a run"
+        ) from error.__cause__
     except OSError as error:
         raise DataError(f"a picture cannot be read any more: {str(error).splitlines()[-1]}.") from error
     except ValueError as error:
@@ -27,12 +31,4 @@ def explained(plan: Plan) -> Iterator[None]:
         raise UsageError(
             "a batch norm cannot learn from a single number a channel.",
             "take a larger --batch-size or --img-size, or freeze the backbone",
-        ) from error
-    except RuntimeError as error:
-        # torch has no class for it. What a worker itself raises has other words: "Caught … in DataLoader worker".
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise OutOfMemoryError(
-            "a process that reads pictures was ended from outside, as a system does that is short of memory.",
-            "take fewer with --workers, or none with --workers 0; zoo resume RUN --workers 0 goes on with a run",
         ) from error

@@ -6,7 +6,8 @@ from pathlib import Path
 from zoo import recipe as recipes
 from zoo import registry
 from zoo.errors import UsageError
-from zoo.finetuning.folder import DATA, RECIPE, default_name, is_numbered
+from zoo.files import DATA, RECIPE
+from zoo.finetuning.folder import default_name, is_numbered
 from zoo.head.presets import name_of
 from zoo.recipe import Recipe
 

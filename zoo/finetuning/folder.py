@@ -10,10 +10,9 @@ from zoo import files
 from zoo.checkpoint import reading
 from zoo.data.tables import is_table
 from zoo.errors import StorageError, UsageError
+from zoo.files import DATA, RECIPE
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.reporting import Reporter
-from zoo.foreseeing import DATA as DATA
-from zoo.foreseeing import RECIPE as RECIPE
 from zoo.foreseeing import ended_early
 from zoo.recipe import to_toml
 

@@ -4,6 +4,7 @@ from torch import nn
 
 from zoo.errors import UsageError
 from zoo.finetuning.stages import apply_stage, head_paths
+from zoo.freezing.held import held_modules
 from zoo.freezing.order import RunningOrder
 from zoo.names import is_under
 from zoo.recipe import Recipe, Stage, stages_of
@@ -16,11 +17,19 @@ def check_reach(model: nn.Module, recipe: Recipe, order: RunningOrder) -> None:
 
     A recipe is made for many models, so what it says itself may reach nothing.
     """
-    if "dropout" in recipe.flags and recipe.dropout and not dropouts_of(model):
-        raise UsageError(
-            f"dropout is {recipe.dropout:g}, and the backbone of {spec_of(model).full_name} has no dropout layer.",
-            "leave it out; zoo heads shows which heads have one of their own",
-        )
+    if "dropout" in recipe.flags and recipe.dropout:
+        name = spec_of(model).full_name
+        if not dropouts_of(model):
+            raise UsageError(
+                f"dropout is {recipe.dropout:g}, and the backbone of {name} has no dropout layer.",
+                "leave it out; zoo heads shows which heads have one of their own",
+            )
+        if not any(_drops(model, stage, order) for stage in recipe.stages):
+            raise UsageError(
+                f"dropout is {recipe.dropout:g}, and every dropout layer of {name} is in what stays frozen, where"
+                " nothing is dropped.",
+                "freeze less, or leave it out; zoo heads shows which heads have one of their own",
+            )
     for key in recipe.flags:
         if key.rpartition(".")[2] not in ("backbone-lr", "layer-decay"):
             continue
@@ -40,6 +49,13 @@ def dropouts_of(model: nn.Module) -> list[nn.modules.dropout._DropoutNd]:
         for path, module in model.named_modules()
         if isinstance(module, nn.modules.dropout._DropoutNd) and not spec.in_head(path)
     ]
+
+
+def _drops(model: nn.Module, stage: Stage, order: RunningOrder) -> bool:
+    """Whether any dropout layer of the backbone follows the train mode in a stage."""
+    apply_stage(model, stage, order)
+    held = {model.get_submodule(path) for path in held_modules(model)}
+    return not held.issuperset(dropouts_of(model))
 
 
 def check_muon(model: nn.Module, recipe: Recipe, order: RunningOrder) -> None:

@@ -15,10 +15,10 @@ from zoo.data.fingerprint import Changes, changes, fingerprint, remaining
 from zoo.data.listing import parse
 from zoo.data.tables import Columns, is_table
 from zoo.errors import CheckpointError, DataError, UsageError
+from zoo.files import DATA, RECIPE
 from zoo.finetuning import comparing
 from zoo.finetuning.agreeing import agreed_data, agreed_recipe
 from zoo.finetuning.comparing import Change
-from zoo.finetuning.folder import DATA, RECIPE
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.position import Position, Told
 from zoo.finetuning.preparing import (

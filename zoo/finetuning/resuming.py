@@ -10,10 +10,11 @@ from zoo import files
 from zoo import recipe as recipes
 from zoo.checkpoint import reading
 from zoo.errors import CheckpointError, UsageError
+from zoo.files import DATA, RECIPE
 from zoo.finetuning import comparing, saving
 from zoo.finetuning.agreeing import agree
 from zoo.finetuning.finishing import SUMMARY, finished_run, run_to_its_end, summarize
-from zoo.finetuning.folder import DATA, RECIPE, write_recipe
+from zoo.finetuning.folder import write_recipe
 from zoo.finetuning.journal import Journal
 from zoo.finetuning.plan import Run
 from zoo.finetuning.position import Position, Told, machine_of, position_of, told

@@ -97,7 +97,6 @@ class Saver:
             raise _GivenUp
 
 
-
 def prune(run: Path, keep: str, *, newest: str, best: int | None) -> None:
     """Remove the checkpoints that `keep` does not name, by their names, since what is inside may be damaged.
 

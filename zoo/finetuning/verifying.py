@@ -14,8 +14,8 @@ from zoo.checkpoint.writing import TENSORS, Snapshot
 from zoo.data.datasets import from_json
 from zoo.data.finding import root_at
 from zoo.errors import CheckpointError, Stopped
+from zoo.files import DATA, RECIPE
 from zoo.finetuning.comparing import machine_differences
-from zoo.finetuning.folder import DATA, RECIPE
 from zoo.finetuning.journal import NUMERICS, Journal
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.position import Position, Told, machine_of, position_of, told

@@ -47,7 +47,7 @@ def check(head: nn.Module, features: int, classes: int, kind: Kind) -> None:
 
     >>> check(nn.Linear(4, 2), features=4, classes=2, kind="vector")
 
-    Raises UsageError when it does not.
+    Raises UsageError when it does not, and when it gives probabilities instead of scores.
     """
     example = next(head.parameters(), torch.empty(0))
     shape = (2, features) if kind == "vector" else (2, features, 7, 7)
@@ -70,6 +70,11 @@ def check(head: nn.Module, features: int, classes: int, kind: Kind) -> None:
         raise UsageError(
             f"this head gives scores of shape {tuple(scores.shape)} for a map, and the model goes on with a map.",
             "leave the pooling to the model: a 1×1 convolution gives scores at every place",
+        )
+    if classes > 1 and bool((scores >= 0).all()) and torch.allclose(scores.sum(1), torch.ones_like(scores.sum(1))):
+        raise UsageError(
+            "this head gives probabilities, which sum to one, and the loss of training takes scores.",
+            "leave its softmax out; zoo predict tells probabilities of what it gives",
         )
 
 

@@ -10,6 +10,7 @@ from zoo.errors import UsageError
 from zoo.recipe.keys import KEYS, STAGE_KEYS, mistakes_in, unknown
 from zoo.recipe.model import Recipe, Stage
 from zoo.recipe.optimizers import RATES_OF_ADAMW, WITH_MOMENTUM, WITHOUT_DECAY
+from zoo.recipe.policies import words
 from zoo.recipe.reading import find, made_of, to_values
 from zoo.units import some
 
@@ -26,7 +27,9 @@ def resolve(recipe: "str | Path | Recipe | None", given: Mapping[str, Any]) -> R
     """
     chosen = {key: value for key, value in given.items() if value is not None}
     if recipe is None:
-        recipe = "linear-probe" if chosen.get("freeze") == "backbone" else "fine-tune"
+        # What is taken out of a frozen backbone trains at the rates of weights that are there already.
+        held = "backbone" in words(str(chosen.get("freeze", ""))) and "unfreeze" not in chosen
+        recipe = "linear-probe" if held else "fine-tune"
     resolved = override(recipe if isinstance(recipe, Recipe) else find(str(recipe)), chosen)
     _require_room(resolved)
     return resolved

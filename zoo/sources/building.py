@@ -223,8 +223,8 @@ def _require_used(model: nn.Module, spec: ModelSpec) -> None:
         names = [name for name, each in model.named_modules(remove_duplicate=False) if each is stated]
         if len(names) > 1:
             raise UsageError(f"{spec.full_name} has one classifier under the names {listed(names)}.", "let it have one")
-        called: list[bool] = []
-        handle = stated.register_forward_hook(lambda *_, called=called: called.append(True))
+        given: list[object] = []
+        handle = stated.register_forward_hook(lambda *args, given=given: given.append(args[-1]))
         example, shape = next(model.parameters()), spec.shape(1)
         try:
             with taking(model, shape, "register it with the input_size, mean and std of pictures that it takes"):
@@ -238,12 +238,26 @@ def _require_used(model: nn.Module, spec: ModelSpec) -> None:
             )
         scores = logits_of(out)
         _, outputs, _ = surgery.ends_in(stated) or (0, 0, None)
-        if not called or scores.shape[1:] != (outputs,):
+        if not given or scores.shape[1:] != (outputs,):
             gives = f"gives {outputs} numbers, and the model scores of shape {tuple(scores.shape)}"
-            does = gives if called else "does not run"
+            does = gives if given else "does not run"
             raise UsageError(
                 f"the classifier of {spec.full_name} is said to be at {path}, which {does}.",
                 "register it with head_path=… of the module that gives the class scores",
+            )
+        _require_scores(spec, given[-1], scores)
+
+
+def _require_scores(spec: ModelSpec, given: object, scores: Tensor) -> None:
+    """Refuse a model that makes probabilities of its classifier's scores: the loss would make them a second time."""
+    if not isinstance(given, Tensor) or given.shape != scores.shape:
+        return
+    for name, made in (("softmax", given.softmax(1)), ("sigmoid", given.sigmoid())):
+        if torch.allclose(scores, made):
+            raise UsageError(
+                f"{spec.full_name} returns probabilities: its classifier's scores go through a {name}, and the loss"
+                " of training takes the scores themselves.",
+                "let its forward return what the classifier gives; zoo predict tells probabilities of it",
             )
 
 

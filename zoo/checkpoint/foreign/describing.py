@@ -165,7 +165,7 @@ def _of_state(state: Mapping[str, Shaped], *, named: bool = True) -> dict[str, A
     """Counts, types and the prefix that all names share."""
     return {
         "tensors": len(state),
-        "parameters": sum(math.prod(each.shape) for each in state.values()),
+        "numbers": sum(math.prod(each.shape) for each in state.values()),
         "dtypes": dict(Counter(each.dtype for each in state.values()).most_common()),
         "prefix": _shared_prefix(list(state)) if named else "",
     }
