@@ -276,6 +276,28 @@ def test_keep_takes_nothing_else(keep: str) -> None:
     assert "best, last and every:N" in refusal({"keep": keep})
 
 
+FINE = recipe.find("fine-tune")
+
+
+def test_what_goes_wrong_with_a_right_recipe_was_given() -> None:
+    assert refusal({"unfreeze": "layer4"}, FINE).startswith(
+        "unfreeze is 'layer4'; it takes nothing out, as freeze is none"
+    )
+    assert refusal({"nesterov": True}, FINE).startswith("nesterov is a way of sgd")
+    several = refusal({"unfreeze": "layer4", "nesterov": True}, FINE)
+    assert several.startswith("2 mistakes:")
+    assert "recipe" not in several
+
+
+def test_a_warm_up_that_one_cycle_exceeds_anyway_is_refused() -> None:
+    for epochs in (0.5, 3.0):
+        said = refusal({"sched": "one-cycle", "warmup-epochs": epochs}, FINE)
+        assert said.startswith(f"warmup-epochs is {epochs:g}, and sched one-cycle rises over 30 % of its steps")
+    assert recipe.resolve("fine-tune", {"sched": "one-cycle", "warmup-epochs": 3.5}).stages[0].warmup_epochs == 3.5
+    assert recipe.resolve("fine-tune", {"sched": "one-cycle"}).stages[0].warmup_epochs == 0.5
+    assert recipe.resolve("fine-tune", {"sched": "one-cycle", "warmup-epochs": 0.0}).stages[0].sched == "one-cycle"
+
+
 def test_the_policy_suggests_the_recipe() -> None:
     assert recipe.resolve(None, {"freeze": "backbone"}).name == "linear-probe"
     assert recipe.resolve(None, {"freeze": " backbone,norm"}).name == "linear-probe"

@@ -10,6 +10,7 @@ from zoo.recipe.allowing import FREE as FREE
 from zoo.recipe.allowing import require_allowable as require_allowable
 from zoo.recipe.keys import KEYS as KEYS
 from zoo.recipe.keys import RECIPE_KEYS as RECIPE_KEYS
+from zoo.recipe.keys import RISE as RISE
 from zoo.recipe.keys import RUN_KEYS as RUN_KEYS
 from zoo.recipe.keys import STAGE_KEYS as STAGE_KEYS
 from zoo.recipe.keys import Amp as Amp

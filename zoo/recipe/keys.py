@@ -11,6 +11,8 @@ from zoo.recipe.policies import freeze_mistake, joint_mistake, unfreeze_mistake
 from zoo.registry import LARGEST, Mode, Task
 
 Sched = Literal["cosine", "constant", "linear", "one-cycle", "step"]
+RISE = 0.3
+"""The share of its steps over which one-cycle rises at least."""
 Augment = Literal["none", "light", "standard", "randaugment", "trivial"]
 Amp = Literal["auto", "off", "fp16", "bf16"]
 Save = Literal["state", "full", "delta"]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import UsageError
-from zoo.recipe.keys import KEYS, STAGE_KEYS, mistakes_in, unknown
+from zoo.recipe.keys import KEYS, RISE, STAGE_KEYS, mistakes_in, unknown
 from zoo.recipe.model import Recipe, Stage
 from zoo.recipe.optimizers import RATES_OF_ADAMW, WITH_MOMENTUM, WITHOUT_DECAY
 from zoo.recipe.policies import words
-from zoo.recipe.reading import find, made_of, to_values
+from zoo.recipe.reading import find, made_of, to_values, told
 from zoo.units import some
 
 
@@ -53,11 +53,9 @@ def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     for key, value in sorted(given.items(), key=lambda item: item[0].endswith("unfreeze")):
         mistakes += _override_one(values, key, value)
     if mistakes:
-        raise UsageError(
-            mistakes[0] if len(mistakes) == 1 else f"{len(mistakes)} mistakes:",
-            *mistakes[1:] if len(mistakes) == 1 else mistakes,
-        )
-    changed = made_of(values, recipe.name or "given", recipe.name)
+        raise told(mistakes)
+    # The recipe was right before, so what is wrong now was given.
+    changed = made_of(values, None, recipe.name)
     _require_use(changed, given)
     flags = tuple(dict.fromkeys((*recipe.flags, *given)))
     return dataclasses.replace(changed, flags=flags, notes=(*recipe.notes, *_on_rates(recipe, changed, given)))
@@ -90,6 +88,11 @@ def _require_use_in(stages: Sequence[Stage], key: str, value: Any) -> None:
         if not stages:
             has = "that stage has another" if one else "no stage has it"
             raise UsageError(f"{word} is for sched step, and {has}.", "set sched to step, or leave it out")
+    if word == "warmup-epochs" and value and all(_rises_longer(stage, value) for stage in stages):
+        raise UsageError(
+            f"{key} is {value:g}, and sched one-cycle rises over {100 * RISE:.0f} % of its steps, which is no shorter.",
+            "leave it out, give more of it, or take sched cosine",
+        )
     longest = max(stage.epochs for stage in stages)
     has = f"{'that stage has' if one else 'no stage has more than'} {some(longest, 'epoch')}"
     if word == "patience" and value > longest:
@@ -97,6 +100,10 @@ def _require_use_in(stages: Sequence[Stage], key: str, value: Any) -> None:
         raise UsageError(f"{key} is {value}, and {has}, so {then}.", "give less of it, or more epochs")
     if word == "step-every" and value >= longest:
         raise UsageError(f"{key} is {value}, and {has}, so no drop comes.", "give less of it, or more epochs")
+
+
+def _rises_longer(stage: Stage, warmup: float) -> bool:
+    return stage.sched == "one-cycle" and warmup <= RISE * stage.epochs
 
 
 def stages_of(recipe: Recipe, key: str) -> Sequence[Stage]:

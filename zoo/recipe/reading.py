@@ -2,7 +2,7 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ def from_values(values: Mapping[str, Any], where: str) -> Recipe:
     return made_of(values, where, "")
 
 
-def made_of(values: Mapping[str, Any], where: str, name: str) -> Recipe:
-    """The recipe of some values; raises UsageError that tells all their mistakes."""
+def made_of(values: Mapping[str, Any], where: str | None, name: str) -> Recipe:
+    """The recipe of some values; raises UsageError that tells all their mistakes, and `where` they stand."""
     stages = values.get("stages")
     general = {key: value for key, value in values.items() if key not in ("stages", "name")}
     mistakes = [*mistakes_in(general, KEYS, ""), *joint_mistakes(general)]
@@ -53,12 +53,20 @@ def made_of(values: Mapping[str, Any], where: str, name: str) -> Recipe:
         mistakes += mistakes_in(stage, STAGE_KEYS, f"stages.{place}.")
         mistakes += joint_stage_mistakes(stage, f"stages.{place}." if len(stages) > 1 else "")
         mistakes += [f"stages.{place} needs {key!r}" for key in ("freeze", "epochs", "lr") if key not in stage]
+    if mistakes and where is None:
+        raise told(mistakes)
     if mistakes:
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
         raise UsageError(f"the recipe {where} has {count}:", *mistakes)
     known: dict[str, Any] = {_field(key): _plain(key, value) for key, value in general.items()}
     made = tuple(Stage(**{_field(key): value for key, value in stage.items()}) for stage in stages)
     return Recipe(stages=made, name=str(values.get("name", name)), **known)
+
+
+def told(mistakes: Sequence[str]) -> UsageError:
+    """The error of mistakes in what was given beside a recipe."""
+    first, *more = mistakes
+    return UsageError(f"{len(mistakes)} mistakes:", *mistakes) if more else UsageError(first)
 
 
 def to_values(recipe: Recipe) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.names import is_under, join
-from zoo.recipe import WITH_MOMENTUM, state_numbers
+from zoo.recipe import RISE, WITH_MOMENTUM, state_numbers
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def schedule_of(
     [1.0, 1.0, 0.5, 0.25]
     """
     if sched == "one-cycle":
-        return _one_cycle(steps, max(warmup, round(0.3 * steps)))
+        return _one_cycle(steps, max(warmup, round(RISE * steps)))
     gap = every or max(1, math.ceil(steps / 3))
     rest = max(1, steps - warmup)
     courses: dict[str, Callable[[int], float]] = {
