@@ -43,6 +43,16 @@ def run(place: Path) -> Path:
     return place / "runs" / "run"
 
 
+def test_a_run_stands_for_its_folder(run: Path, place: Path) -> None:
+    asked = {"workers": 0, "device": "cpu"}
+    finished = zoo.resume(run)
+    assert finished.folder == run
+    assert zoo.predict(finished, place / "imgs", **asked) == zoo.predict(run, place / "imgs", **asked)
+    assert zoo.evaluate(finished, place / "imgs", **asked).checkpoint == finished.best
+    assert zoo.spec_of(zoo.load_checkpoint(finished)).full_name == f"torchvision:{MODEL}"
+    assert zoo.resume(finished).last == finished.last
+
+
 def test_probabilities_are_sorted_and_sum_to_one(run: Path, place: Path) -> None:
     found = zoo.predict(run, place / "imgs", top=len(CLASSES), workers=0)
     assert len(found) == 24

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Evaluation:
 
 
 def evaluate(
-    checkpoint: str | Path,
+    checkpoint: str | PathLike[str],
     data: str | Path,
     *,
     split: str | None = None,

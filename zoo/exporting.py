@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,7 +29,9 @@ class Exported:
         return {"folder": str(self.folder), "files": self.files, "notes": list(self.notes)}
 
 
-def export(checkpoint: str | Path, to: str | Path, *, save: Save = "state", base: str | Path | None = None) -> Exported:
+def export(
+    checkpoint: str | PathLike[str], to: str | Path, *, save: Save = "state", base: str | Path | None = None
+) -> Exported:
     """Write a checkpoint anew in another form, its training state included.
 
         zoo.export("checkpoints/vgg16-imgs", "vgg16-whole")

@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -103,7 +104,7 @@ def _column(target: str, others: Collection[str]) -> str:
 
 
 def predict(
-    checkpoint: str | Path,
+    checkpoint: str | PathLike[str],
     pictures: str | Path | Sequence[str | Path],
     *,
     top: int | None = None,
@@ -153,7 +154,7 @@ class Predictor:
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | PathLike[str],
         *,
         top: int | None = None,
         threshold: float | None = None,

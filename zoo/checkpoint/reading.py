@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def best_of(run: Path) -> Path | None:
     return max(scored, key=lambda each: each[:2])[2]
 
 
-def checkpoint_at(path: str | Path) -> Path:
+def checkpoint_at(path: str | PathLike[str]) -> Path:
     """The checkpoint that a path means: itself, or the best one of a run's folder.
 
     Raises CheckpointError when there is none.

@@ -87,7 +87,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run."""
+    """A finished run, which stands for its folder where one is taken.
+
+    zoo.predict(run, "a.jpg")
+    """
 
     folder: Path
     best: Path
@@ -102,6 +105,9 @@ class Run:
     """The last epoch's figures with every class; None for a run that was finished before."""
     peak: int | None = field(default=None, repr=False)
     """The most memory that was in use, in bytes, where the system tells."""
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
     def _repr_html_(self) -> str:
         rows = [*self.metrics.items(), ("best", self.best), ("epochs", self.epochs), ("seconds", self.seconds)]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from torch import nn
@@ -30,7 +31,7 @@ from zoo.units import some
 
 
 def resume(
-    run: str | Path,
+    run: str | PathLike[str],
     model: nn.Module | None = None,
     *,
     epochs: int | None = None,

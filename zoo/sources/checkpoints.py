@@ -5,6 +5,7 @@ This is the format of runs and of people with a training loop of their own alike
 
 import copy
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def snapshot_of(
 
 
 def load_checkpoint(
-    folder: str | Path,
+    folder: str | PathLike[str],
     model: nn.Module | None = None,
     *,
     optimizer: Optimizer | None = None,
@@ -189,7 +190,7 @@ def _loaded(
     return model.eval()
 
 
-def located(path: str | Path) -> Path:
+def located(path: str | PathLike[str]) -> Path:
     """The checkpoint that a path means, a run's best one, or the file of a whole model.
 
     Raises CheckpointError when it is none of them.
