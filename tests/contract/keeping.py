@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 import zoo
 from zoo.freezing.dividing import blocks_of
@@ -31,7 +32,7 @@ class Part:
 
     parameters: set[str]
     watched: tuple[str, ...]
-    """Modules whose results may depend on frozen parameters alone."""
+    """Modules whose results depend on frozen parameters alone."""
     inputs: bool = False
     """Whether it is what these receive that counts, not what they give."""
     modules: set[str] = field(default_factory=set)
@@ -56,12 +57,10 @@ def part_of(model: nn.Module, policy: str, frozen: Sequence[str], order: Running
     if kind == "until":
         watched = (value,)
     elif kind == "first":
-        watched = blocks_of(model, order)[int(value) - 1].places[-1:]
-    # A parameter that later parts share is trained, so that what it does here, or before, changes too.
-    called = {id(each): name for name, each in model.named_parameters()}
-    own = {called[id(each)] for path in watched for each in model.get_submodule(path).parameters()} & order.used.keys()
-    fed = order.with_frozen_inputs({name for name in called.values() if name not in names})
-    return Part(names, watched if own <= names and fed.issuperset(watched) else (), modules=owners)
+        # The one block of Perceiver has the head in it.
+        places = blocks_of(model, order)[int(value) - 1].places
+        watched = () if any(is_under(head, places[-1]) for head in spec.head_paths) else places[-1:]
+    return Part(names, watched, modules=owners)
 
 
 def _owner(name: str) -> str:
@@ -75,19 +74,21 @@ class _SeenAll(Exception):  # noqa: N818 - nothing is wrong
 
 @contextmanager
 def _seen(model: nn.Module, part: Part, most: int | None = None) -> Iterator[list[Tensor]]:
-    """What the watched modules receive or give, copied at each call; the model runs no further than to so many."""
+    """What the watched modules receive or give, copied at each call; the model runs no further than to so many.
+
+    A copy requires a gradient where torch recorded that anything trained has a say in it.
+    """
     found: list[Tensor] = []
 
     def note(_: nn.Module, given: tuple[object, ...], out: object = None) -> None:
-        values = given if part.inputs else out if isinstance(out, tuple | list) else (out,)
-        found.extend(value.detach().clone() for value in values if isinstance(value, Tensor))
+        values = [each for each in tree_leaves(given if part.inputs else out) if isinstance(each, Tensor)]
+        found.extend(each.detach().clone().requires_grad_(each.requires_grad) for each in values)
         if most is not None and len(found) >= most:
             raise _SeenAll
 
-    modules = [model.get_submodule(path) for path in part.watched] if part.inputs or len(part.watched) == 1 else []
     handles = [
         module.register_forward_pre_hook(note) if part.inputs else module.register_forward_hook(note)
-        for module in modules
+        for module in map(model.get_submodule, part.watched)
     ]
     try:
         yield found
@@ -126,6 +127,7 @@ def moved(model: nn.Module, part: Part, given: Tensor, *, step: bool) -> list[st
     assert out.shape == (len(given), CLASSES), f"scores of shape {tuple(out.shape)}"
     if step:
         _step(model, part, out)
+    assert first or not part.watched, f"{', '.join(part.watched)} shows no tensor"
     found = differing()
     if found or not first:
         return found
@@ -133,6 +135,8 @@ def moved(model: nn.Module, part: Part, given: Tensor, *, step: bool) -> list[st
         model.train()
         scores(model, given)
     alike = len(first) == len(second) and all(torch.equal(*both) for both in zip(first, second, strict=True))
+    if any(each.requires_grad for each in first):
+        return [*differing(), f"{', '.join(part.watched)} by what is trained"]
     return differing() + ([] if alike else [f"results of {', '.join(part.watched)}"])
 
 

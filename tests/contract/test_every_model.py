@@ -76,6 +76,15 @@ def test_the_contract_sees_a_backbone_that_is_not_held_in_eval_mode(
         check(indexed_subject("torchvision", "resnet18"), tmp_path, plain)
 
 
+def test_the_contract_sees_dropout_that_fires_behind_what_is_frozen(
+    tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.freezing.order.RunningOrder.with_frozen_inputs", lambda *_: set())
+    monkeypatch.setattr(keeping, "policies", lambda *_: ["until:vit.layers.1"])
+    with pytest.raises(AssertionError, match=r"until:vit.layers.1: 1 moved, results of vit.layers.1"):
+        check(hf_subject("vit", "ViTForImageClassification", tmp_path / "models"), tmp_path, plain)
+
+
 def test_the_contract_sees_a_frozen_layer_that_trains(
     tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,5 +93,5 @@ def test_the_contract_sees_a_frozen_layer_that_trains(
         "zoo.freezing.policy.resolve",
         lambda *given: [name for name in resolved(*given) if name != "layer1.0.conv1.weight"],
     )
-    with pytest.raises(AssertionError, match="backbone: 1 moved, results of fc"):
+    with pytest.raises(AssertionError, match="backbone: 1 moved, fc by what is trained"):
         check(indexed_subject("torchvision", "resnet18"), tmp_path, plain)
