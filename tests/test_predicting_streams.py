@@ -146,6 +146,8 @@ def test_it_stands_alone(place: Path, zoo_command: Command) -> None:
     assert "- reads standard input, and stands alone" in told.err
 
 
-@pytest.mark.parametrize("start", [b"imgs/a.png", b"BMW/1.jpg and so", b"RIFF/1.png", b"P5/1.png", b"GIF/1.gif", b""])
+@pytest.mark.parametrize(
+    "start", [b"imgs/a.png", b"BMW/1.jpg and so", b"RIFF/1.png", b"P5/1.png", b"GIF/1.gif", b"GIF8/1.gif", b""]
+)
 def test_a_path_is_no_picture(start: bytes) -> None:
     assert not is_picture(start)

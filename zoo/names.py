@@ -123,6 +123,15 @@ def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], name
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8; those of files and in JSON may hold halves of characters.
+
+    >>> is_text("Wespe 🐝"), is_text("b\udce9e")
+    (True, False)
+    """
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def printable(text: str) -> str:
     r"""A text out of a file as it may be shown on a terminal: what is no visible character is written as its code.
 

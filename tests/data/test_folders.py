@@ -1,5 +1,6 @@
 """Class folders: what is found, how it is split, and what is said where nothing can be trained."""
 
+import errno
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import pytest
 from tests.conftest import write_pictures
 from zoo.data.datasets import Dataset, from_json, to_json
 from zoo.data.finding import find_dataset, find_labelled
-from zoo.data.folders import pictures_of
+from zoo.data.folders import labels_below, pictures_of
 from zoo.errors import CheckpointError, DataError, UsageError
 
 
@@ -100,6 +101,71 @@ def test_folders_train_and_val_are_used_as_they_are(tmp_path: Path) -> None:
         assert found.classes == ("ant", "bee")
         assert (len(found.train), len(found.val)) == (7, 2)
         assert any(note == f"{folder}/ has no picture of bee" for note in found.notes)
+
+
+@pytest.mark.parametrize(("train", "val", "test"), [("Train", "Val", "TEST"), ("training", "Validation", "testing")])
+def test_halves_are_known_by_any_of_their_words_in_any_case(tmp_path: Path, train: str, val: str, test: str) -> None:
+    root = write_pictures(tmp_path, {f"{half}/{name}": 4 for half in (train, test) for name in ("ant", "bee")})
+    found = find_dataset(root)
+    assert (found.classes, len(found.train), len(found.val)) == (("ant", "bee"), 6, 2)
+    assert all(each.path.parts[-3] == train for each in (*found.train, *found.val))
+    write_pictures(tmp_path, {f"{val}/ant": 2})
+    assert [each.path.parts[-3] for each in find_dataset(root).val] == [val] * 2
+    assert find_labelled(root, ["ant", "bee"])[1] == str(root / test)
+    assert find_labelled(root, ["ant", "bee"], "val")[1] == str(root / val)
+    write_pictures(tmp_path, {"valid/ant": 2})
+    with pytest.raises(DataError, match=rf"has {val}/ and valid/, which are both for val|valid/ and {val}/"):
+        find_dataset(root)
+
+
+def test_nothing_beside_the_folder_of_training_is_left_out_silently(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"train/ant": 5, "train/bee": 5, "test": 3})
+    (root / "docs").mkdir()
+    assert len(find_dataset(root).train) == 8, "pictures without labels may lie in test/"
+    write_pictures(tmp_path, {"val": 2})
+    with pytest.raises(DataError, match=r"val has pictures, but no class folders as train/ has(?s:.*)validates then"):
+        find_dataset(root)
+    shutil.rmtree(root / "val")
+    write_pictures(tmp_path, {"cow": 2})
+    with pytest.raises(DataError, match=r"has pictures in cow/, beside the class folders of train/"):
+        find_dataset(root)
+    assert len(labels_below(root, ["ant", "bee"])) == 10, "a run that was begun before goes on"
+
+
+def test_links_to_folders_are_followed_and_never_in_a_circle(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "imgs", {"ant": 5, "bee": 5})
+    more = write_pictures(tmp_path / "more", {"": 4})
+    (root / "ant" / "more").symlink_to(more)
+    (root / "bee" / "up").symlink_to(root)
+    (root / "bee" / "again").symlink_to(root / "bee")
+    assert find_dataset(root).counts() == {"ant": 9, "bee": 5}
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_pictures(tmp_path, {"ant": 5, "ant/two": 3, "bee": 5})
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if Path(path).name == "two":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    # Who runs the tests as root may read everything.
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=r"two cannot be read: Permission denied"):
+        find_dataset(root)
+
+
+def test_names_that_are_no_text_are_told_or_shown_by_their_codes(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 5, "bee": 5})
+    (root / "ant" / os.fsdecode(b"\xff.txt")).touch()
+    (note,) = find_dataset(root).notes
+    assert r"\udcff.txt" in note
+    note.encode()
+    (root / os.fsdecode(b"b\xe9e")).mkdir()
+    with pytest.raises(DataError, match=r"has folders whose names are no UTF-8: (?s:.*)rename them") as told:
+        find_dataset(root)
+    str(told.value).encode()
 
 
 def test_train_without_val_is_split(tmp_path: Path) -> None:

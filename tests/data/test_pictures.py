@@ -86,6 +86,14 @@ def test_unsigned_numbers_of_32_bits_stay_in_their_order(tmp_path: Path) -> None
     assert numpy.asarray(read_picture(tmp_path / "a.tif"))[0, :, 0].tolist() == [0, 127, 255]
 
 
+def test_numbers_of_16_bits_with_a_sign_fill_the_range(tmp_path: Path) -> None:
+    """As those of computed tomography, which Pillow reads but does not write."""
+    values = numpy.array([[-1024, 988, 3000]], dtype=numpy.int16)
+    Image.fromarray(values.view(numpy.uint16)).save(tmp_path / "a.tif", tiffinfo={SAMPLEFORMAT: 2})
+    assert Image.open(tmp_path / "a.tif").getpixel((0, 0)) == -1024
+    assert numpy.asarray(read_picture(tmp_path / "a.tif"))[0, :, 0].tolist() == [0, 127, 255]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_values_that_are_not_finite_are_a_problem(tmp_path: Path, value: float) -> None:
     Image.fromarray(numpy.array([[-1.0, value, 1.0]], dtype=numpy.float32)).save(tmp_path / "a.tif")

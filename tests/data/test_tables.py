@@ -234,6 +234,11 @@ def test_what_does_not_suit_the_table_is_told(
         ("labels.csv", b"image,label\na.png,1,2\n", "cannot be read: found more fields"),
         ("labels.csv", b"image,label\n\xff.png,1\n", "cannot be read"),
         ("labels.csv", b'image,"label\n' + b"a.png,1\n" * 20_000, "cannot be read: .* is a quote not closed"),
+        (
+            "labels.csv",
+            b'image,label\na.png,1\n5" pipe.png,2\n' + b"a.png,1\n" * 9,
+            r"line 3 has a quote that is not closed",
+        ),
         ("labels.csv", b"image;label\na.png;1\n", r"no column 'label'(?s:.)*separated by semicolons"),
         ("labels.parquet", b"PAR1", "cannot be read"),
         ("labels.jsonl", b'{"image": 1\n', "line 1 is no JSON"),
@@ -265,6 +270,28 @@ def test_classes_that_are_not_named_are_left_out(write: Write) -> None:
     assert (found.classes, len(by_name(found))) == (("cow", "ant"), 10)
     assert by_name(found)["0.png"] == 1
     assert found.notes == ("not used, as --classes leaves them out: bee, dog",)
+
+
+def test_rows_of_val_that_the_chosen_classes_leave_out_are_no_reason_to_draw(write: Write) -> None:
+    rows = rows_of(20, label=lambda place: "ab"[place % 2] if place < 16 else "c")
+    table = write([{**row, "split": "train" if at < 16 else "val"} for at, row in enumerate(rows)])
+    with pytest.raises(
+        DataError, match=r"no row of .* whose split is val is of the classes a, b, so nothing validates"
+    ):
+        find_dataset(table, classes=["a", "b"])
+
+
+def test_targets_come_in_the_order_of_classes(write: Write) -> None:
+    table = write(rows_of(20, x=lambda place: place, y=lambda place: -place))
+    found = find_dataset(table, task="regression", classes=["y", "x"], columns=Columns(label=("x", "y")))
+    assert found.classes == ("y", "x")
+    assert all(each.label[0] == -each.label[1] <= 0 for each in found.train)  # type: ignore[index]
+
+
+def test_whole_numbers_longer_than_any_float_are_classes(root: Path) -> None:
+    rows = rows_of(20, label=lambda place: 10**400 + place % 2)
+    (root / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert len(find_dataset(root / "labels.jsonl").classes) == 2
 
 
 def test_a_class_that_only_validates_is_a_mistake(write: Write) -> None:

@@ -9,17 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from zoo.names import near
+from zoo.data.splitting import HALVES
+from zoo.names import is_text, near
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_HALVES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 _YES_OR_NO = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
 
 
@@ -37,8 +30,7 @@ def class_in(cell: Any) -> str:
         raise ValueError("the label is empty")
     if not isinstance(cell, str):
         raise ValueError(f"the label {cell!r:.40} is no text")
-    if any("\ud800" <= letter <= "\udfff" for letter in cell):
-        # JSON can hold halves of characters, which no file can.
+    if not is_text(cell):
         raise ValueError(f"the label {cell!r:.40} is no text: it has half a character")
     return cell.strip()
 
@@ -81,12 +73,12 @@ def _number(cell: Any, name: str) -> float:
 def half_in(cell: Any) -> str:
     """The half of the data that a cell of the column `split` names; raises ValueError for another word."""
     word = str(cell).strip().lower() if cell is not None else ""
-    if word not in _HALVES:
-        hint = near(word, _HALVES)
+    if word not in HALVES:
+        hint = near(word, HALVES)
         raise ValueError(
             f"split is {_shown(cell)}; it takes train, val or test" + (f"; near: {hint[0]}" if hint else "")
         )
-    return _HALVES[word]
+    return HALVES[word]
 
 
 def path_in(cell: Any, root: Path) -> str:

@@ -47,6 +47,8 @@ def label_columns(table: Table, columns: Columns, classes: Sequence[str] | int |
     labels = columns.label or named or ("label",)
     if named and set(named) != set(labels):
         raise UsageError(f"classes is {listed(named)}, and the columns with numbers are {listed(labels)}.")
+    # Where both name them, the order is that of `classes`.
+    labels = named or labels
     if task == "regression" and isinstance(classes, int) and classes != len(labels):
         raise UsageError(
             f"classes is {classes}, and the columns with numbers are {listed(labels)}.",
@@ -155,7 +157,7 @@ def _are_numbers(values: Iterable[Any]) -> bool:
     """Whether all that is said are numbers, and not all of them whole, which may be the names of classes."""
     try:
         numbers = [float(value) for value in values if value not in (None, "")]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return any(not each.is_integer() for each in numbers)
 

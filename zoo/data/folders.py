@@ -5,17 +5,17 @@ import errno
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from zoo.data.datasets import Dataset, Picture
-from zoo.data.splitting import by_class
+from zoo.data.splitting import HALVES, by_class
 from zoo.errors import DataError, UsageError
 from zoo.files import RECIPE
-from zoo.names import listed, natural, near_hint
+from zoo.names import is_text, listed, natural, near_hint, printable
 from zoo.registry import Task
 from zoo.units import some
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
-VAL_NAMES = ("val", "valid", "validation")
 WAYS = "give files, folders, or globs in quotes like './imgs/*.jpg'"
 
 
@@ -33,6 +33,8 @@ def find_in_folders(
     _check_folder(root)
     _require_one_class(root, task)
     train_root, val_root = _split_roots(root)
+    if train_root != root:
+        _require_nothing_beside(root)
     wanted = None if classes is None or isinstance(classes, int) else set(classes)
     found, notes = _class_folders(train_root, wanted)
     names = _chosen(list(found), classes, train_root)
@@ -84,14 +86,16 @@ def labelled_in_folders(
     """
     _check_folder(root)
     _require_one_class(root, task)
-    wanted = VAL_NAMES if split == "val" else (split,) if split else ("test", *VAL_NAMES)
+    halves = _halves(root)
     with possible(split or str(root)):
-        halves = _halves(root, wanted)
-    if split and not halves:
+        named = split is not None and bool(_has_classes(root / split))
+    # A folder's own name goes before what it is called by.
+    place = root / split if split and named else halves.get(HALVES.get((split or "test").lower(), ""))
+    if split and place is None:
         raise DataError(
             f"{root} has no folder {split}/ with class folders.", f"it has: {listed(_subfolders(root)) or 'no folders'}"
         )
-    place = root / halves[0] if halves else root
+    place = place or halves.get("val", root)
     found, notes = _class_folders(place)
     pictures = _labelled(found, {name: label for label, name in enumerate(classes)}, place, None)
     return Dataset(root, tuple(classes), (), pictures, some(len(pictures), "picture"), tuple(notes), task), str(place)
@@ -158,24 +162,62 @@ def labels_below(root: Path, classes: Sequence[str]) -> dict[str, int]:
 
 
 def _split_roots(root: Path) -> tuple[Path, Path | None]:
-    """The folders for training and for validation; `train` counts as one if it has class folders itself.
+    """The folders for training and for validation.
 
-    Raises DataError when there is a split folder beside class folders, whose pictures it may repeat.
+    Raises DataError when there are others than those of training, whose pictures classes beside them may repeat.
     """
-    splits = _halves(root, ("train", *VAL_NAMES, "test"))
-    if "train" in splits:
-        return root / "train", next((root / name for name in VAL_NAMES if name in splits), None)
-    if splits:
+    halves = _halves(root)
+    if "train" in halves:
+        return halves["train"], halves.get("val")
+    if halves:
         raise DataError(
-            f"{root} has {listed([name + '/' for name in splits])} with class folders, but no train/.",
+            f"{root} has {listed([each.name + '/' for each in halves.values()])} with class folders, but no train/.",
             "move the class folders of training into train/, or give the folder above a single set",
         )
     return root, None
 
 
-def _halves(root: Path, names: Iterable[str]) -> list[str]:
-    """The folders of these names that hold a half of the data; one without class folders is a class itself."""
-    return [name for name in names if (root / name).is_dir() and _subfolders(root / name)]
+def _halves(root: Path) -> dict[str, Path]:
+    """The folders that hold parts of the data, by what they are for; one without class folders is a class itself.
+
+    Raises DataError for two that are for the same.
+    """
+    found: dict[str, Path] = {}
+    for name in _subfolders(root):
+        half = HALVES.get(name.lower())
+        if half is None or not _has_classes(root / name):
+            continue
+        if half in found:
+            raise DataError(
+                f"{root} has {found[half].name}/ and {name}/, which are both for {half}.", "take one of them away"
+            )
+        found[half] = root / name
+    return found
+
+
+def _has_classes(folder: Path) -> bool:
+    return folder.is_dir() and bool(_subfolders(folder))
+
+
+def _require_nothing_beside(root: Path) -> None:
+    """Refuse pictures beside the folder of training that would be left out without a word; a test may lie there."""
+    halves = _halves(root)
+    for name in _subfolders(root):
+        half = HALVES.get(name.lower())
+        if root / name in halves.values() or half == "test" or _holds_runs(root / name):
+            continue
+        if not _files(root / name)[0]:
+            continue
+        train = halves["train"].name
+        if half == "val":
+            raise DataError(
+                f"{root / name} has pictures, but no class folders as {train}/ has.",
+                f"make one folder a class in it, or take it away: a fifth of {train}/ validates then",
+            )
+        raise DataError(
+            f"{root} has pictures in {name}/, beside the class folders of {train}/.",
+            f"move the folder into {train}/ if it is a class, or take it away",
+        )
 
 
 def _require_one_class(root: Path, task: Task) -> None:
@@ -211,6 +253,10 @@ def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[d
     """The pictures of each class folder, and notes on what else lies there; only the wanted ones may not be empty."""
     found: dict[str, list[Path]] = {}
     others: list[Path] = []
+    # A folder's name is a class's, which is written down and drawn by.
+    unnamed = [printable(name) for name in _subfolders(root) if not is_text(name)]
+    if unnamed:
+        raise DataError(f"{root} has folders whose names are no UTF-8: {listed(unnamed)}.", "rename them")
     runs: list[str] = []
     for name in _subfolders(root):
         if (wanted is None or name not in wanted) and _holds_runs(root / name):
@@ -230,7 +276,7 @@ def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[d
             "remove the folder, or name the classes to use with --classes",
         )
     notes = (
-        [f"{len(others):,} files are no pictures by their names: {listed([p.name for p in others], 3)}"]
+        [f"{len(others):,} files are no pictures by their names: {listed([printable(p.name) for p in others], 3)}"]
         if others
         else []
     )
@@ -241,18 +287,45 @@ def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[d
 
 def _holds_runs(folder: Path) -> bool:
     """Whether runs are kept in a folder, or it is one: who trains on `.` has them beside the classes."""
-    return (folder / RECIPE).is_file() or next(folder.glob(f"*/{RECIPE}"), None) is not None
+    try:
+        return (folder / RECIPE).is_file() or next(folder.glob(f"*/{RECIPE}"), None) is not None
+    except PermissionError as error:
+        _refuse(error)
 
 
 def _files(root: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures below a folder and the visible files that are none, by their names, in a stable order."""
+    """The pictures below a folder and the visible files that are none, by their names, in a stable order.
+
+    Links to folders are followed, each folder is looked into once; what cannot be read is an error.
+    """
+    if not root.is_dir():
+        return [], []
     pictures: list[Path] = []
     others: list[Path] = []
-    for place, folders, names in os.walk(root):
-        folders[:] = sorted(filter(_is_visible, folders), key=natural)
+    seen = {_identity(each) for each in (root, *root.resolve().parents)}
+
+    def unseen(folder: Path) -> bool:
+        """Whether a folder, which may be a link, is looked into for the first time."""
+        before = len(seen)
+        seen.add(_identity(folder))
+        return len(seen) > before
+
+    for place, folders, names in os.walk(root, onerror=_refuse, followlinks=True):
+        visible = sorted(filter(_is_visible, folders), key=natural)
+        folders[:] = [each for each in visible if unseen(Path(place) / each)]
         for name in sorted(filter(_is_visible, names), key=natural):
             (pictures if Path(name).suffix.lower() in SUFFIXES else others).append(Path(place) / name)
     return pictures, [path for path in others if path.name.lower() not in ("thumbs.db", "desktop.ini")]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    facts = folder.stat()
+    return facts.st_dev, facts.st_ino
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """Raise for a folder that cannot be read, whose pictures would be left out without a word."""
+    raise DataError(f"{error.filename} cannot be read: {error.strerror}.", "make it readable, or take it away")
 
 
 def _glob(path: Path) -> list[Path]:

@@ -72,8 +72,8 @@ def require_varied(channels: int, augment: str) -> None:
 def read_picture(path: Path | IO[bytes], mode: Mode = "RGB") -> Image.Image:
     """A picture in one mode, the right way up, transparency on white unless it is kept, 16 bits scaled to 8.
 
-    Values of 32 bits, whole or not, are spread from black to white, since nothing says how large they may be. A file
-    that is open is read from its start.
+    Values of 32 bits, whole or not, and those with a sign are spread from black to white, since nothing says how large
+    they may be. A file that is open is read from its start.
 
     Raises OSError, SyntaxError, ValueError or Pillow's DecompressionBombError for a file that is none, and whatever
     else a broken one makes its decoder raise.
@@ -84,9 +84,10 @@ def read_picture(path: Path | IO[bytes], mode: Mode = "RGB") -> Image.Image:
         turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation))
         picture = opened.copy() if turn is None else opened.transpose(turn)
         tags = getattr(opened, "tag_v2", {})
-    if picture.mode == "F" or (picture.mode == "I" and tags.get(TiffImagePlugin.BITSPERSAMPLE) == (32,)):
-        unsigned = picture.mode == "I" and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)) == (1,)
-        return _spread(picture, unsigned=unsigned).convert(mode)
+    signed = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)) != (1,)
+    wide = tags.get(TiffImagePlugin.BITSPERSAMPLE) == (32,)
+    if picture.mode == "F" or (picture.mode == "I" and (wide or signed)):
+        return _spread(picture, unsigned=picture.mode == "I" and not signed).convert(mode)
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):
         # Pillow would clip at 255; 16 bits are scaled to 8 instead.
         return picture.convert("I").point(lambda value: value / 257).convert("L").convert(mode)
@@ -102,7 +103,7 @@ def read_picture(path: Path | IO[bytes], mode: Mode = "RGB") -> Image.Image:
 
 
 def _spread(picture: Image.Image, *, unsigned: bool) -> Image.Image:
-    """Grey values of 32 bits, the least as black and the greatest as white.
+    """Grey values of 32 bits or with a sign, the least as black and the greatest as white.
 
     Raises ValueError where one is not finite.
     """

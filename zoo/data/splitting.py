@@ -9,6 +9,16 @@ from zoo.names import listed
 from zoo.seeding import derive
 
 VAL_SHARE = 0.2
+HALVES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""The words, in lower case, by which folders and tables call the parts of their data."""
 
 
 def by_class(

@@ -10,8 +10,19 @@ from typing import BinaryIO
 from zoo.data.pictures import problems_of
 from zoo.errors import DataError
 
-BEGINNINGS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"P5\n", b"P6\n", b"P4\n")
-"""How files of pictures begin. A path could begin so too only with bytes that nobody types, or as RIFF does."""
+BEGINNINGS = (
+    b"\x89PNG\r\n",
+    b"\xff\xd8\xff",
+    b"GIF87a",
+    b"GIF89a",
+    b"II*\0",
+    b"MM\0*",
+    b"RIFF",
+    b"P5\n",
+    b"P6\n",
+    b"P4\n",
+)
+"""How files of pictures begin. A path could begin so too only as nobody calls a folder, or as RIFF does."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def find_in_table(
     notes = [f"{test:,} rows are for test and left out"] if (test := len(entries) - len(train) - len(val)) else []
     if not train:
         raise DataError(f"{path} has no row to train on: its column split never says train.")
+    had_val = bool(val)
     names = labels if task == "regression" else _classes(train, classes, table, labels if len(labels) > 1 else ())
     hint = other_reading(table, labels[0], task, columns.separator) if len(labels) == 1 else None
     if task != "regression":
@@ -49,6 +50,11 @@ def find_in_table(
         _require_classes(path, names, train, task, hint)
         if hint and not isinstance(classes, Sequence):
             notes.append(hint)
+    if had_val and not val:
+        raise DataError(
+            f"no row of {path} whose split is val is of the classes {listed(names)}, so nothing validates.",
+            "name the classes of such rows too, or let rows of these classes say val",
+        )
     halves = _drawn(train, names, root, seed, task) if not val else _given(train, val, names, root, task)
     if not halves.val:
         way = hint or "give more pictures, or rows whose split is val"

@@ -106,8 +106,17 @@ def _read_csv(path: Path, separator: str = ",") -> Read:
     except polars.exceptions.NoDataError:
         return names, iter(())
     except polars.exceptions.PolarsError as error:
-        raise ValueError(_reason(error)) from error
+        raise ValueError(_open_quote(path) or _reason(error)) from error
     return frame.columns, (TableRow(number, cells) for number, cells in enumerate(frame.iter_rows(named=True), 2))
+
+
+def _open_quote(path: Path) -> str | None:
+    """Where a quote in a table that cannot be read is left open, which polars tells in words of its own."""
+    with path.open(encoding="utf-8-sig") as file:
+        number = next((number for number, line in enumerate(file, 1) if line.count('"') % 2), None)
+    if number is None:
+        return None
+    return f"line {number} has a quote that is not closed; in a cell it is written twice, and the cell within quotes"
 
 
 def _first_row(rows: Iterator[list[str]]) -> list[str]:
