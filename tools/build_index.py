@@ -203,7 +203,7 @@ def _processor_defaults(kind: str, size: Any) -> Facts:
     if kind not in types.IMAGE_PROCESSOR_MAPPING_NAMES:
         return {}
     name = types.IMAGE_PROCESSOR_MAPPING_NAMES[kind]["torchvision"]
-    stated: Facts = getattr(import_module("transformers"), name)().to_dict()
+    stated: Facts = hf.stated_by(getattr(import_module("transformers"), name)())
     if isinstance(size, int) and not stated.get("do_center_crop"):
         stated["size"] = dict.fromkeys(stated["size"], size)
     return stated

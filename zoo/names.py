@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from zoo.errors import UsageError
+
 
 def is_under(name: str, path: str) -> bool:
     """Whether a dotted name is the path itself or lies below it; the empty path holds everything.
@@ -121,6 +123,12 @@ def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """
     parts = [part for part in re.split(r"(\d+)", name) if part]
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], name
+
+
+def require_order(key: str, names: object) -> None:
+    """Raise UsageError for a set, whose order is another in each process; outputs and columns go by theirs."""
+    if isinstance(names, set | frozenset):
+        raise UsageError(f"{key} is a set, {listed(sorted(map(str, names)))}, which has no order.", "give a list")
 
 
 def is_text(name: str) -> bool:

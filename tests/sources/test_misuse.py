@@ -25,6 +25,14 @@ def test_classes_that_are_neither_a_count_nor_names_are_refused(classes: Any) ->
         zoo.load("squeezenet1_1", classes, weights=None)
 
 
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_classes_without_an_order_are_refused(kind: type, tmp_path: Path) -> None:
+    with pytest.raises(zoo.UsageError, match="classes is a set, ant, bee, which has no order"):
+        zoo.load("squeezenet1_1", kind(["bee", "ant"]), weights=None)
+    with pytest.raises(zoo.UsageError, match="classes is a set, ant, bee, which has no order"):
+        zoo.finetune("squeezenet1_1", tmp_path, weights=None, classes=kind(["bee", "ant"]))
+
+
 def test_a_count_may_be_of_numpy_and_names_become_texts() -> None:
     assert zoo.class_names(zoo.load("squeezenet1_1", numpy.int64(2), weights=None)) == ("0", "1")  # type: ignore[arg-type]
     assert zoo.class_names(zoo.load("squeezenet1_1", [7, 8], weights=None)) == ("7", "8")  # type: ignore[list-item]

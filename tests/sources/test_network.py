@@ -79,6 +79,30 @@ def test_without_network_it_says_which_file_from_where_into_which_folder(
     assert files_below(caches) == []
 
 
+@pytest.mark.parametrize("offline", [True, False])
+@pytest.mark.parametrize("form", ["one file", "in parts", "pickled"])
+def test_without_network_what_is_in_the_cache_is_loaded_in_whatever_form(
+    form: str, offline: bool, caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ViTConfig(
+        image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    model = AutoModelForImageClassification.from_config(config)
+    place = caches / "hf" / "models--some--vit"
+    snapshot = place / "snapshots" / ("a" * 40)
+    model.save_pretrained(snapshot, **({"max_shard_size": "9KB"} if form == "in parts" else {}))
+    if form == "pickled":
+        (snapshot / "model.safetensors").unlink()
+        torch.save(model.state_dict(), snapshot / "pytorch_model.bin")
+    assert (snapshot / "model.safetensors").exists() == (form == "one file")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr(socket, "getaddrinfo", cut)
+    found = zoo.load("hf:some/vit", 2, offline=offline).state_dict()
+    key = "vit.embeddings.cls_token"
+    assert torch.equal(found[key], model.state_dict()[key])
+
+
 def test_offline_opens_no_connection(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def touched(*_: Any, **__: Any) -> Any:
         raise AssertionError("the network was asked for")

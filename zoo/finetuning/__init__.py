@@ -29,6 +29,7 @@ from zoo.finetuning.resuming import go_on
 from zoo.finetuning.resuming import resume as resume
 from zoo.finetuning.running import Runner
 from zoo.foreseeing import check_name
+from zoo.names import require_order
 from zoo.recipe import Recipe
 from zoo.tracking import logs
 from zoo.training.loop import random_state_kept
@@ -103,12 +104,12 @@ def finetune(
         "data": str(data) if data is not None else None,
         # "default" leaves the word to the recipe; None means random weights, as it does for zoo.load.
         "weights": None if weights == "default" else "none" if weights is None else str(weights),
-        "classes": [str(classes)] if isinstance(classes, int) else _words(classes),
+        "classes": [str(classes)] if isinstance(classes, int) else _words("classes", classes),
         "head": head,
         "mode": mode,
         "task": task,
         "image-column": image_column,
-        "label-column": _words(label_column),
+        "label-column": _words("label_column", label_column),
         "freeze": freeze,
         "unfreeze": unfreeze,
         "epochs": epochs,
@@ -231,8 +232,9 @@ def resume_if_begun(
     return go_on(begun, like(begun, wanted), model, allow=allow, offline=offline, reporter=reporter)
 
 
-def _words(given: Sequence[str] | None) -> list[str] | None:
+def _words(key: str, given: Sequence[str] | None) -> list[str] | None:
     """Names as a list; one text holds several between commas, as on the command line."""
+    require_order(key, given)
     if isinstance(given, str):
         return [word.strip() for word in given.split(",")]
     return list(given) if given else None

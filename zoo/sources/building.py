@@ -17,7 +17,7 @@ from zoo.head import building as heads
 from zoo.names import listed
 from zoo.registry import Kind, ModelSpec, Preprocessing, entry, entry_of_type, find_spec, registration, taking
 from zoo.sources import hf, timm, torchvision
-from zoo.sources.channels import run_once, widen
+from zoo.sources.channels import widen
 from zoo.training.loop import logits_of
 
 
@@ -227,8 +227,9 @@ def _require_used(model: nn.Module, spec: ModelSpec) -> None:
         handle = stated.register_forward_hook(lambda *args, given=given: given.append(args[-1]))
         example, shape = next(model.parameters()), spec.shape(1)
         try:
-            with taking(model, shape, "register it with the input_size, mean and std of pictures that it takes"):
-                out = run_once(model, torch.zeros(shape, device=example.device, dtype=example.dtype))
+            ways = "register it with the input_size, mean and std of pictures that it takes"
+            with taking(model, shape, ways), surgery.looking(model):
+                out = model(torch.zeros(shape, device=example.device, dtype=example.dtype))
         finally:
             handle.remove()
         if not isinstance(out, Tensor) and not hasattr(out, "logits"):

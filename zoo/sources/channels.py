@@ -1,9 +1,7 @@
 """The first layer of a model for pictures with another number of channels than its weights were trained on."""
 
 import math
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from zoo import surgery
@@ -69,7 +67,8 @@ def first_layer(model: nn.Module, sample: Tensor) -> str:
     ]
     handles = [each.register_forward_pre_hook(lambda *_, name=name: called.append(name)) for name, each in layers]
     try:
-        run_once(model, sample)
+        with surgery.looking(model):
+            model(sample)
     finally:
         for handle in handles:
             handle.remove()
@@ -82,16 +81,3 @@ def first_layer(model: nn.Module, sample: Tensor) -> str:
             "build the model for these channels yourself, and register it so",
         )
     return called[0]
-
-
-def run_once(model: nn.Module, sample: Tensor) -> Any:
-    """What a model gives for a batch in eval mode, without gradients; modes and random numbers stay as they were."""
-    flags = [(module, module.training) for module in model.modules()]
-    try:
-        for module, _ in flags:
-            module.training = False
-        with torch.no_grad(), torch.random.fork_rng():
-            return model(sample)
-    finally:
-        for module, flag in flags:
-            module.training = flag

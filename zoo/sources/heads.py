@@ -11,7 +11,7 @@ from torch import nn
 from zoo import surgery
 from zoo.errors import UsageError
 from zoo.head import building, presets
-from zoo.names import is_under
+from zoo.names import is_under, require_order
 from zoo.registry import HeadSpec, Mode, ModelSpec, Task, outputs_of, set_spec, spec_of, unwrapped
 from zoo.sources import hf, pooling
 
@@ -87,6 +87,7 @@ def labels_of(classes: int | Sequence[str] | None) -> tuple[str, ...] | None:
     if classes is None:
         return None
     count = classes if hasattr(classes, "__index__") else None
+    require_order("classes", classes)
     if isinstance(classes, str | bool) or not (count is not None or isinstance(classes, Iterable)):
         raise UsageError(f"classes is {classes!r}.", "give a count of 1 or more, or a list of names")
     # Names that are numbers come back from a checkpoint as texts, so that they are texts from the start.

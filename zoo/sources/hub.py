@@ -9,6 +9,7 @@ import socket
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.errors import StorageError
@@ -55,7 +56,7 @@ def from_hub(repository: str, filename: str, *, offline: bool) -> Path:
     """
     from huggingface_hub import hf_hub_download
 
-    offline = _offline(repository, filename, offline)
+    offline = _offline(repository, (filename,), offline)
     try:
         return Path(hf_hub_download(repository, filename, local_files_only=offline))
     except Exception as error:
@@ -69,7 +70,7 @@ def snapshot(repository: str, *, offline: bool) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    offline = _offline(repository, "model.safetensors", offline)
+    offline = _offline(repository, WEIGHTS, offline)
     patterns = ["*.json", "model*.safetensors", "pytorch_model*.bin"]
     try:
         folder = snapshot_download(
@@ -92,8 +93,20 @@ def _has_safetensors(repository: str, offline: bool) -> bool:
     return file_exists(repository, "model.safetensors") or file_exists(repository, "model.safetensors.index.json")
 
 
-def _offline(repository: str, filename: str, offline: bool) -> bool:
-    """Whether to look into the cache only; a hub that cannot be reached is seen at once, not after retries."""
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""By one of these a repository's weights are found, in this order."""
+
+
+def _offline(repository: str, names: Sequence[str], offline: bool) -> bool:
+    """Whether to look into the cache only; a hub that cannot be reached is seen at once, not after retries.
+
+    Then the cache must have a file of one of these names.
+    """
     from huggingface_hub import constants, try_to_load_from_cache
 
     if offline or constants.HF_HUB_OFFLINE:
@@ -105,11 +118,11 @@ def _offline(repository: str, filename: str, offline: bool) -> bool:
     try:
         socket.getaddrinfo(host, None)
     except OSError as error:
-        if isinstance(try_to_load_from_cache(repository, filename), str):
+        if any(isinstance(try_to_load_from_cache(repository, each), str) for each in names):
             return True
-        url = f"{constants.ENDPOINT}/{repository}/resolve/main/{filename}"
+        url = f"{constants.ENDPOINT}/{repository}/resolve/main/{names[0]}"
         folder = Path(constants.HF_HUB_CACHE)
-        raise _absent(filename, "", url, folder, "no network", repository) from error
+        raise _absent(names[0], "", url, folder, "no network", repository) from error
     return False
 
 

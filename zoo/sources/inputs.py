@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo import surgery
 from zoo.checkpoint.weights import load_state
 from zoo.errors import UsageError, ZooError
 from zoo.registry import LARGEST, ModelSpec, Preprocessing
@@ -106,7 +107,8 @@ def check_takes(model: nn.Module, spec: ModelSpec) -> None:
     example = next(model.parameters())
     shape = spec.shape(1)
     try:
-        first.run_once(model, torch.zeros(shape, device=example.device, dtype=example.dtype))
+        with surgery.looking(model):
+            model(torch.zeros(shape, device=example.device, dtype=example.dtype))
     except (AssertionError, RuntimeError, ValueError, TypeError, IndexError) as error:
         raise _cannot_take(spec, shape[1], spec.preprocessing.size, error) from error
 

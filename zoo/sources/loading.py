@@ -216,7 +216,7 @@ def _load_file(
     report = load_matching(model, state, heads=optional, partial=partial, called=str(path), notes=notes)
     lacking = {*report.missing, *_names(report.misshapen)}
     fresh = tuple(name for name, _ in model.named_parameters() if name in lacking)
-    made = dataclasses.replace(spec, weights=str(path), preprocessing=usual, fresh=(*spec.fresh, *fresh))
+    made = dataclasses.replace(spec, weights=str(path.resolve()), preprocessing=usual, fresh=(*spec.fresh, *fresh))
     return model, made, str(report)
 
 

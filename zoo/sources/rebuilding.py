@@ -119,12 +119,13 @@ def _lacks_classifier(spec: ModelSpec) -> bool:
 
 
 def _loading(spec: ModelSpec) -> tuple[str, ...]:
-    if not spec.name.startswith("mnasnet"):
+    if spec.source != "torchvision" or not spec.name.startswith("mnasnet"):
         return ('model.load_state_dict(load_file("model.safetensors"))',)
     # mnasnet reads the version of its stem from the state dict's own metadata, which safetensors does not keep.
     return (
-        "state = model.state_dict()",
-        'state.update(load_file("model.safetensors"))',
+        'state, weights = model.state_dict(), load_file("model.safetensors")',
+        "assert weights.keys() == state.keys()",
+        "state.update(weights)",
         "model.load_state_dict(state)",
     )
 

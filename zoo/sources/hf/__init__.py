@@ -24,3 +24,4 @@ from zoo.sources.hf.models import set_classes as set_classes
 from zoo.sources.hf.models import translated as translated
 from zoo.sources.hf.processors import preprocessing as preprocessing
 from zoo.sources.hf.processors import preprocessing_of as preprocessing_of
+from zoo.sources.hf.processors import stated_by as stated_by

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UsageError
-from zoo.sources.channels import run_once
 from zoo.sources.hf.configuration import VISION, channels_of, edges, stated_size
+from zoo.surgery import looking
 
 
 def states_channels(model: nn.Module) -> bool:
@@ -93,7 +93,8 @@ def _takes_any(model: nn.Module, size: tuple[int, int]) -> bool:
 def _runs_at(model: nn.Module, size: tuple[int, int]) -> bool:
     channels = channels_of(model.config.to_dict()) or 3  # type: ignore[operator, union-attr]
     try:
-        run_once(model, torch.zeros(1, channels, *size))
+        with looking(model):
+            model(torch.zeros(1, channels, *size))
     except (AssertionError, RuntimeError, ValueError, TypeError, IndexError):
         return False
     return True

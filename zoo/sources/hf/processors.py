@@ -20,6 +20,9 @@ _RESAMPLING: Mapping[int, Literal["nearest", "bilinear", "bicubic", "lanczos"]] 
 def preprocessing(name: str, values: Mapping[str, Any], *, offline: bool) -> Preprocessing:
     """How pictures are prepared, as the model's own processor does it; without one, as its configuration suggests.
 
+    Two of them keep a picture's shape, which batches do not: Donut's, whose padding becomes scaling here, and
+    TextNet's, of whose result the square in the middle is taken.
+
     Raises CheckpointError where what is stated makes no sense: anybody may have written it.
     """
     try:
@@ -52,13 +55,20 @@ def _processor(file: Path) -> dict[str, Any]:
         processor = AutoImageProcessor.from_pretrained(file.parent, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{file} cannot be read: {str(error).splitlines()[0]:.160}") from error
-    stated: dict[str, Any] = {**processor.to_dict(), "class": type(processor).__name__}
-    return stated
+    return stated_by(processor)
+
+
+def stated_by(processor: Any) -> dict[str, Any]:
+    """What an image processor goes by, its class among them, by which some go their own ways."""
+    return {**processor.to_dict(), "image_processor_type": type(processor).__name__}
 
 
 def preprocessing_of(stated: Mapping[str, Any], values: Mapping[str, Any]) -> Preprocessing:
     """The facts of an image processor; without any, the input size is the model's and values go from -1 to 1."""
+    kind = str(stated.get("image_processor_type", ""))
     size = stated.get("size") or stated_size(values) or 224
+    if kind.startswith("PPLCNet") and stated.get("resize_short"):
+        size = {"shortest_edge": stated["resize_short"]}
     fit: Literal["crop", "squash"] = "squash"
     if isinstance(size, Mapping) and "shortest_edge" in size:
         edge = int(size["shortest_edge"])
@@ -67,25 +77,47 @@ def preprocessing_of(stated: Mapping[str, Any], values: Mapping[str, Any]) -> Pr
             # ConvNeXT's rule: small inputs are the centre of a larger picture, large ones the whole, squashed.
             fit = "crop" if edge < 384 else "squash"
             resize = (int(edge / stated["crop_pct"]),) * 2 if edge < 384 else resize
-        elif str(stated.get("class", "")).startswith("Levit"):
+        elif kind.startswith("Levit"):
             resize = (int(256 / 224 * edge),) * 2
     else:
         resize = target = edges(size)
     if stated.get("do_center_crop") and stated.get("crop_size") and not stated.get("crop_pct"):
         target = edges(stated["crop_size"])
-    normal = stated.get("do_normalize", not stated)
-    count = channels_of(values) or 3
-    mean = stated.get("image_mean") or (0.5,) * count
-    std = stated.get("image_std") or (0.5,) * count
-    if stated.get("include_top"):
-        # EfficientNet's processor divides by the deviation a second time.
-        std = tuple(value * value for value in std)
+        if kind.startswith("Perceiver"):
+            # It takes the share `size / crop_size` out of the middle, and scales that to `size`.
+            fit, resize, target = "crop", target, resize
+    mean, std = _normalization(stated, channels_of(values) or 3)
+    flips = bool(stated.get("do_flip_channel_order"))
+    if kind.startswith("PPLCNet"):
+        # It exchanges the channels at the end, with their means.
+        flips, mean, std = True, mean[::-1], std[::-1]
     return Preprocessing(
         size=target,
         resize=resize,
         fit=fit,
         interpolation=_RESAMPLING.get(stated.get("resample", 2), "bilinear"),
-        mean=tuple(mean) if normal or not stated else (0.0,) * len(mean),
-        std=tuple(std) if normal or not stated else (1.0,) * len(std),
-        order="BGR" if stated.get("do_flip_channel_order") else "RGB",
+        mean=mean,
+        std=std,
+        order="BGR" if flips else "RGB",
     )
+
+
+def _normalization(stated: Mapping[str, Any], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and the deviation of values from 0 to 1 by which a processor's own steps come to the same."""
+    mean = tuple(stated.get("image_mean") or (0.5,) * channels)
+    std = tuple(stated.get("image_std") or (0.5,) * channels)
+    if not stated:
+        return mean, std
+    if not stated.get("do_normalize"):
+        mean, std = (0.0,) * len(mean), (1.0,) * len(std)
+    scale = 255.0
+    if stated.get("do_rescale", True):
+        scale *= stated.get("rescale_factor", 1 / 255)
+        if stated.get("rescale_offset"):
+            mean = tuple(value + 1 for value in mean)
+    if stated.get("include_top"):
+        # EfficientNet's processor divides by the deviation a second time.
+        std = tuple(value * value for value in std)
+    if scale == 1:
+        return mean, std
+    return tuple(value / scale for value in mean), tuple(value / scale for value in std)
