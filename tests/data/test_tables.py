@@ -212,7 +212,7 @@ def test_only_the_first_mistakes_are_told_one_by_one(write: Write) -> None:
         ({"classes": ["ant", "bea"]}, "single-label", UsageError, r"classes names bea(?s:.)*near: bee"),
         ({"classes": 3}, "single-label", UsageError, r"classes is 3, and .* has 2 classes: ant, bee"),
         ({"classes": ["ant"]}, "single-label", DataError, "has one class, 'ant'"),
-        ({"classes": ["ant"]}, "binary", DataError, r"has 1 classes \(ant\), and a binary task has two"),
+        ({"classes": ["ant"]}, "binary", DataError, r"has 1 class \(ant\), and a binary task has two"),
         ({"columns": Columns(label=("label", "image"))}, "binary", UsageError, "label-column names 2 columns"),
         ({"columns": Columns(label=("label", "image"))}, "multi-label", DataError, "label is 'ant', neither 0 nor 1"),
         ({"columns": Columns(root=Path("/nowhere"))}, "binary", DataError, "no folder /nowhere, which image-root"),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from zoo.data.choosing import chosen, require_two
 from zoo.data.datasets import Dataset, Picture
 from zoo.data.splitting import HALVES, by_class
 from zoo.errors import DataError, UsageError
@@ -37,7 +38,7 @@ def find_in_folders(
         _require_nothing_beside(root)
     wanted = None if classes is None or isinstance(classes, int) else set(classes)
     found, notes = _class_folders(train_root, wanted)
-    names = _chosen(list(found), classes, train_root)
+    names = chosen(list(found), classes, train_root, "has no folder")
     if len(names) < 2:
         raise DataError(
             f"{train_root} has one class, {names[0]!r}; telling classes apart takes two or more."
@@ -47,11 +48,7 @@ def find_in_folders(
             if classes is None
             else "name another one, or none",
         )
-    if task == "binary" and len(names) > 2:
-        raise DataError(
-            f"{train_root} has {len(names)} classes ({listed(names)}), and a binary task has two.",
-            "name two of them as classes, like ant,bee: the second is the positive one; or leave task out",
-        )
+    require_two(names, train_root, task)
     pictures = {name: found[name] for name in names}
     labels = {name: label for label, name in enumerate(names)}
     if val_root is None:
@@ -332,24 +329,6 @@ def _glob(path: Path) -> list[Path]:
     root = Path(path.anchor) if path.is_absolute() else Path()
     relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
     return [each for each in sorted(root.glob(relative)) if each.is_file() and each.suffix.lower() in SUFFIXES]
-
-
-def _chosen(found: list[str], classes: Sequence[str] | int | None, root: Path) -> list[str]:
-    if classes is None:
-        return found
-    if isinstance(classes, int):
-        if classes != len(found):
-            raise UsageError(f"classes is {classes}, and {root} has {len(found)} classes: {listed(found)}.")
-        return found
-    absent = [name for name in classes if name not in found]
-    if absent:
-        raise UsageError(
-            f"classes names {listed(absent)}, for which {root} has no folder.",
-            f"it has: {listed(found, 12)}",
-        )
-    if len(set(classes)) < len(classes):
-        raise UsageError(f"classes names a class twice: {', '.join(classes)}.")
-    return list(classes)
 
 
 def _labelled(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.data import splitting
+from zoo.data.choosing import chosen, require_two
 from zoo.data.datasets import Dataset, Picture
 from zoo.data.entries import SPLIT, Entry, entries_of, label_columns, label_of, other_reading, places_of, root_of
 from zoo.data.listing import Now
@@ -144,21 +145,7 @@ def _classes(
 ) -> tuple[str, ...]:
     """The classes that are named, or the columns of 0 and 1, or all of the training rows in their natural order."""
     found = list(columns) or sorted({str(name) for each in train for name in each.said}, key=natural)
-    if isinstance(classes, int) and classes != len(found):
-        many = f"{len(found)} class{'es' * (len(found) != 1)}"
-        raise UsageError(f"classes is {classes}, and {table.path} has {many}: {listed(found)}.")
-    if classes is None or isinstance(classes, int):
-        return tuple(found)
-    absent = [name for name in classes if name not in found]
-    if absent:
-        hint = near(absent[0], found)
-        raise UsageError(
-            f"classes names {listed(absent)}, of which {table.path} has no row to train on.",
-            f"near: {', '.join(hint)}" if hint else f"it has: {listed(found, 12)}",
-        )
-    if len(set(classes)) < len(classes):
-        raise UsageError(f"classes names a class twice: {', '.join(classes)}.")
-    return tuple(classes)
+    return chosen(found, classes, table.path, "has no row to train on")
 
 
 def _of_classes(
@@ -203,11 +190,7 @@ def _refuse_unknown(
 def _require_classes(
     path: Path, names: Sequence[str], train: Sequence[Entry], task: Task, hint: str | None = None
 ) -> None:
-    if task == "binary" and len(names) != 2:
-        raise DataError(
-            f"{path} has {len(names)} classes ({listed(list(names))}), and a binary task has two.",
-            hint or "name two of them as classes, like ant,bee: the second is the positive one; or leave task out",
-        )
+    require_two(names, path, task, hint)
     if task == "single-label" and len(names) < 2:
         raise DataError(
             f"{path} has one class, {names[0]!r}; telling classes apart takes two or more.",

@@ -133,7 +133,10 @@ def preprocessing(name: str) -> Preprocessing:
 
 
 def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
-    """The facts of timm's own evaluation transform for a pretrained configuration."""
+    """The facts of timm's own evaluation transform for a pretrained configuration.
+
+    Where that adds borders around the whole picture, as for `deepseek_vit_412m`, the middle of it is taken.
+    """
     _, height, width = config["input_size"]
     crop = config["crop_pct"] or 0.875
     squash = config.get("crop_mode") == "squash"
