@@ -14,9 +14,9 @@ from torch import nn
 from zoo import files
 from zoo.data import streams
 from zoo.data.datasets import Picture
-from zoo.data.folders import pictures_of
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import problems_of, require_readable
+from zoo.data.walking import pictures_of
 from zoo.errors import CheckpointError, DataError, UsageError
 from zoo.markup import table
 from zoo.registry import HeadSpec, ModelSpec, Task, find_spec

@@ -13,7 +13,8 @@ import pytest
 from tests.conftest import write_pictures
 from zoo.data.datasets import Dataset, from_json, to_json
 from zoo.data.finding import find_dataset, find_labelled
-from zoo.data.folders import labels_below, pictures_of
+from zoo.data.folders import labels_below
+from zoo.data.walking import pictures_of
 from zoo.errors import CheckpointError, DataError, UsageError
 
 

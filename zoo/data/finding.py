@@ -5,10 +5,11 @@ from pathlib import Path
 
 from zoo.data.datasets import Dataset
 from zoo.data.entries import root_of
-from zoo.data.folders import find_in_folders, labelled_in_folders, labels_below, possible
+from zoo.data.folders import find_in_folders, labelled_in_folders, labels_below
 from zoo.data.listing import Listing, Now
 from zoo.data.tabled import find_in_table, labelled_in_table, said_in_table
 from zoo.data.tables import Columns, is_table
+from zoo.data.walking import possible
 from zoo.errors import UsageError
 from zoo.registry import Task
 

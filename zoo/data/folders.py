@@ -1,23 +1,17 @@
 """Class folders: which pictures there are, of which class, for training and for validation."""
 
-import contextlib
-import errno
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from zoo.data.choosing import chosen, require_two
 from zoo.data.datasets import Dataset, Picture
 from zoo.data.splitting import HALVES, by_class
-from zoo.errors import DataError, UsageError
+from zoo.data.walking import SUFFIXES, files_below, possible, refuse, subfolders
+from zoo.errors import DataError
 from zoo.files import RECIPE
-from zoo.names import is_text, listed, natural, near_hint, printable
+from zoo.names import is_text, listed, near_hint, printable
 from zoo.registry import Task
 from zoo.units import some
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
-WAYS = "give files, folders, or globs in quotes like './imgs/*.jpg'"
 
 
 def find_in_folders(
@@ -90,55 +84,12 @@ def labelled_in_folders(
     place = root / split if split and named else halves.get(HALVES.get((split or "test").lower(), ""))
     if split and place is None:
         raise DataError(
-            f"{root} has no folder {split}/ with class folders.", f"it has: {listed(_subfolders(root)) or 'no folders'}"
+            f"{root} has no folder {split}/ with class folders.", f"it has: {listed(subfolders(root)) or 'no folders'}"
         )
     place = place or halves.get("val", root)
     found, notes = _class_folders(place)
     pictures = _labelled(found, {name: label for label, name in enumerate(classes)}, place, None)
     return Dataset(root, tuple(classes), (), pictures, some(len(pictures), "picture"), tuple(notes), task), str(place)
-
-
-def pictures_of(arguments: Iterable[str]) -> list[Path]:
-    """The picture files that paths, folders and globs mean, in order and each once.
-
-    Raises DataError for one that means nothing, UsageError for one that is empty or too long.
-    """
-    found: dict[Path, None] = {}
-    for argument in arguments:
-        if not argument:
-            raise UsageError("a picture's path is empty.", "give files, folders or globs; . is the folder you are in")
-        with possible(argument):
-            found.update(dict.fromkeys(_matches(argument)))
-    return list(found)
-
-
-def _matches(argument: str) -> list[Path]:
-    path = Path(argument).expanduser()
-    if path.is_dir():
-        matches = _files(path)[0]
-        if not matches:
-            raise DataError(f"{argument} has no picture.", f"pictures end in {', '.join(sorted(SUFFIXES))}")
-        return matches
-    matches = [path] if path.exists() else _glob(path)
-    if not matches:
-        raise DataError(
-            f"{argument} is no picture: there is no such file, folder or match.",
-            WAYS,
-        )
-    return matches
-
-
-@contextlib.contextmanager
-def possible(place: str) -> Iterator[None]:
-    """Refuse what can be no path and no glob, where the body asks the system for it."""
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        raise DataError(f"{place} is no path and no glob: {str(error).rstrip('.')}.", WAYS) from error
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        raise UsageError(f"{place[:40]!r}… is longer than a path can be.", "give a shorter one") from error
 
 
 def labels_below(root: Path, classes: Sequence[str]) -> dict[str, int]:
@@ -154,7 +105,7 @@ def labels_below(root: Path, classes: Sequence[str]) -> dict[str, int]:
         for place in _split_roots(root)
         if place
         for label, name in enumerate(classes)
-        for path in _files(place / name)[0]
+        for path in files_below(place / name)[0]
     }
 
 
@@ -180,7 +131,7 @@ def _halves(root: Path) -> dict[str, Path]:
     Raises DataError for two that are for the same.
     """
     found: dict[str, Path] = {}
-    for name in _subfolders(root):
+    for name in subfolders(root):
         half = HALVES.get(name.lower())
         if half is None or not _has_classes(root / name):
             continue
@@ -193,17 +144,17 @@ def _halves(root: Path) -> dict[str, Path]:
 
 
 def _has_classes(folder: Path) -> bool:
-    return folder.is_dir() and bool(_subfolders(folder))
+    return folder.is_dir() and bool(subfolders(folder))
 
 
 def _require_nothing_beside(root: Path) -> None:
     """Refuse pictures beside the folder of training that would be left out without a word; a test may lie there."""
     halves = _halves(root)
-    for name in _subfolders(root):
+    for name in subfolders(root):
         half = HALVES.get(name.lower())
         if root / name in halves.values() or half == "test" or _holds_runs(root / name):
             continue
-        if not _files(root / name)[0]:
+        if not files_below(root / name)[0]:
             continue
         train = halves["train"].name
         if half == "val":
@@ -230,7 +181,7 @@ def _check_folder(root: Path) -> None:
         exists = root.exists()
     if not exists:
         parent = root.parent if root.parent.is_dir() else Path()
-        raise DataError(f"there is no folder {root}.", *near_hint(root.name, _subfolders(parent)))
+        raise DataError(f"there is no folder {root}.", *near_hint(root.name, subfolders(parent)))
     if not root.is_dir():
         raise DataError(
             f"{root} is a file, not a folder.",
@@ -238,28 +189,20 @@ def _check_folder(root: Path) -> None:
         )
 
 
-def _subfolders(root: Path) -> list[str]:
-    return sorted((path.name for path in root.iterdir() if path.is_dir() and _is_visible(path.name)), key=natural)
-
-
-def _is_visible(name: str) -> bool:
-    return not name.startswith((".", "__MACOSX"))
-
-
 def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[dict[str, list[Path]], list[str]]:
     """The pictures of each class folder, and notes on what else lies there; only the wanted ones may not be empty."""
     found: dict[str, list[Path]] = {}
     others: list[Path] = []
     # A folder's name is a class's, which is written down and drawn by.
-    unnamed = [printable(name) for name in _subfolders(root) if not is_text(name)]
+    unnamed = [printable(name) for name in subfolders(root) if not is_text(name)]
     if unnamed:
         raise DataError(f"{root} has folders whose names are no UTF-8: {listed(unnamed)}.", "rename them")
     runs: list[str] = []
-    for name in _subfolders(root):
+    for name in subfolders(root):
         if (wanted is None or name not in wanted) and _holds_runs(root / name):
             runs.append(f"{name}/")
             continue
-        found[name], ignored = _files(root / name)
+        found[name], ignored = files_below(root / name)
         others += ignored
     if not found:
         loose = [path for path in root.iterdir() if path.suffix.lower() in SUFFIXES]
@@ -287,48 +230,7 @@ def _holds_runs(folder: Path) -> bool:
     try:
         return (folder / RECIPE).is_file() or next(folder.glob(f"*/{RECIPE}"), None) is not None
     except PermissionError as error:
-        _refuse(error)
-
-
-def _files(root: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures below a folder and the visible files that are none, by their names, in a stable order.
-
-    Links to folders are followed, each folder is looked into once; what cannot be read is an error.
-    """
-    if not root.is_dir():
-        return [], []
-    pictures: list[Path] = []
-    others: list[Path] = []
-    seen = {_identity(each) for each in (root, *root.resolve().parents)}
-
-    def unseen(folder: Path) -> bool:
-        """Whether a folder, which may be a link, is looked into for the first time."""
-        before = len(seen)
-        seen.add(_identity(folder))
-        return len(seen) > before
-
-    for place, folders, names in os.walk(root, onerror=_refuse, followlinks=True):
-        visible = sorted(filter(_is_visible, folders), key=natural)
-        folders[:] = [each for each in visible if unseen(Path(place) / each)]
-        for name in sorted(filter(_is_visible, names), key=natural):
-            (pictures if Path(name).suffix.lower() in SUFFIXES else others).append(Path(place) / name)
-    return pictures, [path for path in others if path.name.lower() not in ("thumbs.db", "desktop.ini")]
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    facts = folder.stat()
-    return facts.st_dev, facts.st_ino
-
-
-def _refuse(error: OSError) -> NoReturn:
-    """Raise for a folder that cannot be read, whose pictures would be left out without a word."""
-    raise DataError(f"{error.filename} cannot be read: {error.strerror}.", "make it readable, or take it away")
-
-
-def _glob(path: Path) -> list[Path]:
-    root = Path(path.anchor) if path.is_absolute() else Path()
-    relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-    return [each for each in sorted(root.glob(relative)) if each.is_file() and each.suffix.lower() in SUFFIXES]
+        refuse(error)
 
 
 def _labelled(
