@@ -1,5 +1,6 @@
 """What holds for every model: each function looks at one point, and raises AssertionError where it does not hold."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ class Part:
     """Whether it is what these receive that counts, not what they give."""
     modules: set[str] = field(default_factory=set)
     """Modules whose buffers belong to the part."""
+    shares: bool = False
+    """Whether anything trained has several places, as what the blocks of CoaT share: one may be in the part."""
 
 
 def part_of(model: nn.Module, policy: str, frozen: Sequence[str], order: RunningOrder) -> Part:
@@ -60,7 +63,9 @@ def part_of(model: nn.Module, policy: str, frozen: Sequence[str], order: Running
         # The one block of Perceiver has the head in it.
         places = blocks_of(model, order)[int(value) - 1].places
         watched = () if any(is_under(head, places[-1]) for head in spec.head_paths) else places[-1:]
-    return Part(names, watched, modules=owners)
+    called = Counter(id(each) for _, each in model.named_parameters(remove_duplicate=False))
+    shares = any(called[id(each)] > 1 for name, each in model.named_parameters() if name not in names)
+    return Part(names, watched, modules=owners, shares=shares)
 
 
 def _owner(name: str) -> str:
@@ -129,13 +134,14 @@ def moved(model: nn.Module, part: Part, given: Tensor, *, step: bool) -> list[st
         _step(model, part, out)
     assert first or not part.watched, f"{', '.join(part.watched)} shows no tensor"
     found = differing()
-    if found or not first:
+    follows = any(each.requires_grad for each in first)
+    if found or not first or (follows and part.shares):
         return found
     with torch.no_grad(), _seen(model, part, len(first)) as second, suppress(_SeenAll):
         model.train()
         scores(model, given)
     alike = len(first) == len(second) and all(torch.equal(*both) for both in zip(first, second, strict=True))
-    if any(each.requires_grad for each in first):
+    if follows:
         return [*differing(), f"{', '.join(part.watched)} by what is trained"]
     return differing() + ([] if alike else [f"results of {', '.join(part.watched)}"])
 
