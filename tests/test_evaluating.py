@@ -78,6 +78,9 @@ def test_pictures_that_it_was_trained_on_are_told(
     shown = zoo_command("evaluate", run.best, "--data", ".", "-j", 0, "--device", "cpu")
     assert "note: it was trained on 2 of these, so the figures say little of new ones" in shown.out
     shutil.rmtree("test")
+    shutil.copytree(data / "train", tmp_path / "moved")
+    (told,) = zoo.evaluate(run.best, tmp_path / "moved", workers=0, device="cpu").notes
+    assert told.startswith("it was trained on these pictures")
     copy = shutil.copytree(run.best, tmp_path / "copy" / run.best.name)
     (tmp_path / "copy" / "data.json").write_text("{}", encoding="utf-8")
     (told,) = zoo.evaluate(copy, data, workers=0, device="cpu").notes

@@ -62,7 +62,7 @@ def test_the_whole_model_is_written_where_it_is_asked_for(run: zoo.Run, tmp_path
 def test_a_folder_that_exists_is_not_written_into(run: zoo.Run, tmp_path: Path, zoo_command: Command) -> None:
     (tmp_path / "mine").mkdir()
     result = zoo_command("export", run.folder, "--to", tmp_path / "mine")
-    assert result.code == 5
+    assert result.code == 2
     assert "exists already" in result.err
     assert list((tmp_path / "mine").iterdir()) == []
 

@@ -84,6 +84,9 @@ def test_an_own_name_is_near_too() -> None:
     register("mushroom-net")
     assert "near: own:mushroom-net" in refusal("mushroom_net")
     assert "near: own:mushroom-net" in refusal("own:mushroomnet")
+    absent = refusal("own:qqq")
+    assert absent.startswith("no model is called 'own:qqq'")
+    assert "zoo.register('qqq', …), or install the package that brings it" in absent
 
 
 @pytest.mark.parametrize("text", ["timm:resnet50.a9_in1k", "resnet50.a9_in1k"])

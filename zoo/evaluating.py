@@ -1,16 +1,17 @@
 """Measuring a checkpoint on labelled pictures."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from zoo import files
 from zoo.checkpoint import reading
 from zoo.data.finding import find_labelled
-from zoo.data.listing import parse
+from zoo.data.listing import Facts, parse
 from zoo.data.loading import Loader, evaluation_transform
 from zoo.data.pictures import require_readable
 from zoo.data.tables import Columns
@@ -63,6 +64,7 @@ class Evaluation:
 def evaluate(
     checkpoint: str | PathLike[str],
     data: str | Path,
+    model: nn.Module | None = None,
     *,
     split: str | None = None,
     image_column: str | None = None,
@@ -85,12 +87,12 @@ def evaluate(
     columns of a table are `image` and `label`, in a regression those of the targets, unless they are given;
     `label_separator` stands between several labels in a cell, and paths are relative to `image_root`.
 
-    `base` and `trust` are those of `load_checkpoint`.
+    `model`, `base` and `trust` are those of `load_checkpoint`.
 
     Raises CheckpointError for a checkpoint that cannot be used, DataError for pictures that cannot.
     """
     place = located(checkpoint)
-    model = load_checkpoint(place, base=base, trust=trust)
+    model = load_checkpoint(place, model, base=base, trust=trust)
     spec = find_spec(model)
     if spec is None:
         raise CheckpointError(f"{place} does not say what its classes are.", "give the folder of a checkpoint")
@@ -102,7 +104,7 @@ def evaluate(
     dataset, read_from = find_labelled(
         Path(data).expanduser(), spec.head.classes, split, task=spec.head.task, columns=columns
     )
-    require_readable([picture.path for picture in dataset.val])
+    facts = require_readable([picture.path for picture in dataset.val])
     on, objective = pick(device, amp), objective_of(spec.head)
     loader = Loader(
         dataset.val,
@@ -120,12 +122,12 @@ def evaluate(
     figures = tally.metrics()
     absent = [each.name for each in figures.classes if not isinstance(each, TargetFigures) and not each.pictures]
     lacks = [f"no picture of {listed(absent)}"] if absent else []
-    notes = (*dataset.notes, *lacks, *_trained_on(place, [picture.path for picture in dataset.val]))
+    notes = (*dataset.notes, *lacks, *_trained_on(place, facts))
     return Evaluation(place, read_from, tally.count, figures.named(), tuple(figures.classes), figures.confusion, notes)
 
 
-def _trained_on(checkpoint: Path, pictures: Sequence[Path]) -> list[str]:
-    """What is said of pictures that the checkpoint's run learned from, found by where they lie."""
+def _trained_on(checkpoint: Path, pictures: Mapping[Path, Facts]) -> list[str]:
+    """What is said of pictures that the checkpoint's run learned from, found by what is in them."""
     listed_in = checkpoint.parent / files.DATA
     if not listed_in.is_file():
         return []
@@ -133,8 +135,8 @@ def _trained_on(checkpoint: Path, pictures: Sequence[Path]) -> list[str]:
         run = parse(reading.read_json(listed_in), str(listed_in))
     except CheckpointError as error:
         return [f"{error.message} So it cannot be told which of the pictures it was trained on."]
-    learned = {os.path.realpath(run.root / row.name) for row in run.train}
-    seen = sum(os.path.realpath(path) in learned for path in pictures)
+    learned = {row.facts.sha256 for row in run.train if row.facts is not None}
+    seen = sum(each.sha256 in learned for each in pictures.values())
     if not seen:
         return []
     which = "it was trained on these pictures" if seen == len(pictures) else f"it was trained on {seen:,} of these"

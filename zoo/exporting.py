@@ -9,7 +9,7 @@ from typing import Any, get_args
 from zoo import files
 from zoo.checkpoint import full, reading
 from zoo.checkpoint.writing import CONFIG, TENSORS, TRAINING, add_weights
-from zoo.errors import CheckpointError, StorageError, UsageError
+from zoo.errors import CheckpointError, UsageError
 from zoo.recipe import Save
 from zoo.sources.checkpoints import load_checkpoint, stripped
 from zoo.sources.loading import base_again
@@ -41,14 +41,14 @@ def export(
     model too, as `model.pt` and `model.pt2`. A run stands for its best checkpoint. `base` is where the weights
     of a delta are, if they have moved.
 
-    Raises CheckpointError for a checkpoint that cannot be used, or a base that is missing, StorageError when
-    the folder exists or cannot be written.
+    Raises CheckpointError for a checkpoint that cannot be used, or a base that is missing, UsageError when the folder
+    exists, StorageError when it cannot be written.
     """
     if save not in get_args(Save):
         raise UsageError(f"save is {save!r}.", f"it takes {', '.join(get_args(Save))}")
     target = Path(to).expanduser()
     if target.exists():
-        raise StorageError(f"{target} exists already.", "give a folder that does not")
+        raise UsageError(f"{target} exists already.", "give a folder that does not")
     if Path(checkpoint).is_file():
         raise CheckpointError(f"{checkpoint} is a file, not a checkpoint's folder.", "give the folder that it lies in")
     place = reading.checkpoint_at(checkpoint)

@@ -6,6 +6,7 @@ glob that matches none of its parameters, is looked at there.
 
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not overwrite:
-        going_on = f"zoo resume {folder} goes on with it; " if (folder / RECIPE).is_file() else ""
+        going_on = f"zoo resume {shlex.quote(str(folder))} goes on with it; " if (folder / RECIPE).is_file() else ""
         raise UsageError(f"{folder} exists already.", f"{going_on}--overwrite replaces it, another --name keeps it")
     if not (folder / RECIPE).is_file() and not ended_early(folder):
         raise StorageError(f"{folder} was not made by zoo, so --overwrite does not touch it.", "give another --name")

@@ -106,6 +106,7 @@ def _column(target: str, others: Collection[str]) -> str:
 def predict(
     checkpoint: str | PathLike[str],
     pictures: str | Path | Sequence[str | Path],
+    model: nn.Module | None = None,
     *,
     top: int | None = None,
     threshold: float | None = None,
@@ -125,7 +126,7 @@ def predict(
     positive one of two classes, are told above the `threshold`, 0.5 unless given. A regression tells numbers in the
     units of training.
 
-    `base` and `trust` are those of `load_checkpoint`.
+    `model`, `base` and `trust` are those of `load_checkpoint`.
 
     Raises CheckpointError for a checkpoint that cannot be used, DataError for files that are no pictures,
     UsageError for a `top` or a `threshold` that cannot be meant.
@@ -137,6 +138,7 @@ def predict(
     require_readable(paths)
     predictor = Predictor(
         place,
+        model,
         top=top,
         threshold=threshold,
         batch_size=batch_size,
@@ -155,6 +157,7 @@ class Predictor:
     def __init__(
         self,
         checkpoint: str | PathLike[str],
+        model: nn.Module | None = None,
         *,
         top: int | None = None,
         threshold: float | None = None,
@@ -167,7 +170,7 @@ class Predictor:
     ) -> None:
         check_numbers(top, threshold)
         place = located(checkpoint)
-        self.model = load_checkpoint(place, base=base, trust=trust)
+        self.model = load_checkpoint(place, model, base=base, trust=trust)
         spec = find_spec(self.model)
         if spec is None:
             raise CheckpointError(f"{place} does not say what its classes are.", "give the folder of a checkpoint")

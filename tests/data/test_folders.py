@@ -133,6 +133,44 @@ def test_nothing_beside_the_folder_of_training_is_left_out_silently(tmp_path: Pa
     assert len(labels_below(root, ["ant", "bee"])) == 10, "a run that was begun before goes on"
 
 
+def test_what_is_left_out_or_may_be_meant_otherwise_is_said(tmp_path: Path) -> None:
+    def notes(name: str, counts: dict[str, int]) -> str:
+        return "; ".join(find_dataset(write_pictures(tmp_path / name, counts)).notes)
+
+    assert notes("loose", {"ant": 5, "bee": 5, "": 2}) == "2 pictures in no folder of loose/ left out: 0.png, 1.png"
+    assert (
+        notes("halves", {"train/ant": 5, "train/bee": 5, "": 1}) == "1 picture in no folder of halves/ left out: 0.png"
+    )
+    assert notes("test", {"ant": 5, "bee": 5, "Test": 3}) == "Test/ has no class folders, so it is taken for a class"
+    inner = {f"{half}_set/{name}": 4 for half in ("test", "train") for name in ("ant", "bee")}
+    assert (
+        notes("sets", inner)
+        == "each class has the folders ant, bee in it, whose pictures count for test_set, train_set"
+    )
+    assert notes("nested", {"ant/old": 3, "ant/new": 3, "bee/old": 3}) == ""
+
+
+def test_which_folder_was_split_is_said(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"Train/ant": 10, "Train/bee": 10, "Test/ant": 3})
+    assert find_dataset(root).how == "Train/ split 16 / 4, stratified, seed 0"
+
+
+def test_a_folder_too_high_is_pointed_down(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"data/train/ant": 3, "data/train/bee": 3})
+    with pytest.raises(
+        DataError, match=rf"has one class, 'data'(?s:.*)give that: --data {re.escape(str(root / 'data'))}"
+    ):
+        find_dataset(root)
+
+
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"ant": 5, "bee": 5})
+    (root / "cow").symlink_to(tmp_path / "away")
+    (root / ".#lock").symlink_to("nobody@nowhere")
+    with pytest.raises(DataError, match="has links that lead nowhere: cow"):
+        find_dataset(root)
+
+
 def test_links_to_folders_are_followed_and_never_in_a_circle(tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "imgs", {"ant": 5, "bee": 5})
     more = write_pictures(tmp_path / "more", {"": 4})

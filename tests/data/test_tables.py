@@ -231,7 +231,7 @@ def test_what_does_not_suit_the_table_is_told(
         ("labels.csv", b"", "has no row"),
         ("labels.csv", b"image,label\n", "has no row"),
         ("labels.csv", b"image,label,label\na,b,c\n", "has two columns 'label'"),
-        ("labels.csv", b"image,label\na.png,1,2\n", "cannot be read: found more fields"),
+        ("labels.csv", b"image,label\na.png,1\nb.png,1,2\n", "row 3 has 3 cells, and there are 2 columns"),
         ("labels.csv", b"image,label\n\xff.png,1\n", "cannot be read"),
         ("labels.csv", b'image,"label\n' + b"a.png,1\n" * 20_000, "cannot be read: .* is a quote not closed"),
         (

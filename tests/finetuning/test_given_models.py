@@ -9,7 +9,7 @@ from torch import nn
 
 import zoo
 from tests.conftest import write_squares
-from tests.finetuning.conftest import TINY, Train, same_weights, weights_of
+from tests.finetuning.conftest import TINY, Listener, Train, same_weights, weights_of
 from zoo.errors import UsageError
 
 
@@ -46,6 +46,8 @@ def test_numbered_classes_get_the_names_of_the_folders(train: Train) -> None:
         (3, r"the model's head has 3 classes, and .*imgs has 2: ant, bee(?s:.)*zoo\.swap_head"),
         (None, "has the library's own classifier(?s:.)*classes="),
         (["bee", "ant"], "in another order than the data's: bee, ant"),
+        (["cat", "dog"], r"the model's classes are cat, dog, and the data's are ant, bee(?s:.)*zoo\.swap_head"),
+        (["cat", "bee"], r"the model's classes are cat, bee, and the data's are ant, bee"),
     ],
 )
 def test_a_head_that_does_not_suit_the_data_is_refused(
@@ -99,6 +101,26 @@ def test_a_head_put_in_by_hand_that_does_not_fit_is_told_before_anything_is_writ
 
 def test_a_misfit_put_in_by_hand_is_not_blamed_on_the_size(train: Train) -> None:
     model = tiny()
-    zoo.insert_after(model, "conv", nn.Conv2d(7, 7, 1))
+    zoo.replace_module(model, "conv", nn.Conv2d(7, 7, 1))
     with pytest.raises(UsageError, match="it was changed at conv, which may be why"):
         train(model=model)
+
+
+def test_a_changed_model_says_so_and_is_used_by_giving_one_that_is_changed_alike(train: Train, pictures: Path) -> None:
+    def changed() -> nn.Module:
+        model = tiny()
+        zoo.insert_after(model, "conv", nn.Conv2d(8, 8, 1))
+        return model
+
+    heard = Listener()
+    run = train(model=changed(), reporter=heard)
+    assert any("the model was changed at conv: what its checkpoints are loaded into" in note for note in heard.notes)
+    asked = {"workers": 0, "device": "cpu"}
+    with pytest.raises(
+        UsageError, match=r"which a checkpoint cannot build(?s:.*)zoo.resume, evaluate and predict take it"
+    ):
+        zoo.evaluate(run, pictures, **asked)
+    whole = zoo.evaluate(run, pictures, changed(), **asked)
+    alone = zoo.predict(run, pictures, changed(), **asked)
+    hits = sum(each.best == each.path.parent.name for each in alone)
+    assert whole.metrics["accuracy"] == pytest.approx(hits / len(alone))

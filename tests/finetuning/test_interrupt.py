@@ -32,6 +32,8 @@ def test_ctrl_c_ends_the_step_saves_and_says_how_to_go_on(train: Train, tmp_path
     assert heard.steps == step
     assert str(raised.value) == f"stopped; saved {run / name}.\n  go on with: zoo resume {run}"
     assert raised.value.exit_code == 130
+    with pytest.raises(Stopped, match=r"go on with: zoo resume '.*/a run'$"):
+        train("a run", reporter=Listener(at_step={1: press_ctrl_c}))
     assert heard.notes == ["stopping after this step …"]
     assert zoo.load_checkpoint(run / name) is not None
     assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["event"] == "stopped"

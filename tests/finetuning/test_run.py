@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -152,6 +153,18 @@ def test_a_linear_probe_learns_colours_and_leaves_the_backbone_alone(train: Trai
     assert run.metrics["accuracy"] == 1.0
     first = train("first", epochs=1, freeze="backbone", lr=0.1)
     assert changed(first.last, run.last) == {"fc.weight", "fc.bias"}
+
+
+def test_copies_with_another_label_are_told(train: Train, tmp_path: Path) -> None:
+    data = write_pictures(
+        tmp_path / "twins", {f"{half}/{name}": 8 for half in ("train", "val") for name in ("ant", "bee")}
+    )
+    quiet, heard = Listener(), Listener()
+    train("before", data=data, reporter=quiet)
+    assert not [note for note in quiet.notes if "another label" in note]
+    shutil.copy(data / "train" / "ant" / "0.png", data / "train" / "bee" / "twin.png")
+    train("after", data=data, reporter=heard)
+    assert "1 picture is the copy of one with another label: train/ant/0.png = train/bee/twin.png" in heard.notes
 
 
 def test_dropout_of_a_frozen_part_does_not_fire(train: Train) -> None:

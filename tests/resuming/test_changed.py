@@ -477,6 +477,9 @@ def test_a_finished_run_says_so_and_ends_well(imgs: Path, tmp_path: Path, zoo_co
     result = zoo_command("resume", run, "--epochs", 2)
     assert result.code == 2
     assert "3 are done" in result.err
+    heard = Listener()
+    zoo.finetune(**given(imgs, tmp_path, epochs=1), resume=True, reporter=heard)
+    assert any("the run is finished: 3 epochs are done, and 1 asked for" in note for note in heard.notes)
     assert contents(run) == before
 
 

@@ -136,7 +136,12 @@ class Certain(nn.Module):
         return scores
 
 
-@pytest.mark.parametrize("made", [nn.Softmax(1), nn.Sigmoid()])
+class Warm(nn.Softmax):
+    def forward(self, scores: Tensor) -> Tensor:
+        return super().forward(scores / 2)
+
+
+@pytest.mark.parametrize("made", [nn.Softmax(1), Warm(1), nn.Sigmoid()])
 def test_a_model_that_returns_probabilities_is_refused(made: nn.Module) -> None:
     name = f"certain-{type(made).__name__.lower()}"
     zoo.register(name, lambda: Certain(made), head_path="classifier", input_size=(4, 4))

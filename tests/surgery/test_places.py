@@ -143,6 +143,7 @@ def test_what_is_inserted_works_on_what_the_module_before_it_gives(model: nn.Mod
     zoo.get_module(model, path).register_forward_hook(lambda *given: seen.append(given[2].clone()))
     change = zoo.insert_after(model, path, Times(3.0))
     change.module.register_forward_hook(lambda *given: seen.append(given[2].clone()))
+    seen.clear()
     model(pictures)
     assert torch.equal(seen[1], 3 * seen[0])
     assert zoo.get_module(model, change.path) is change.module
@@ -210,6 +211,18 @@ def test_behind_a_head_nothing_is_inserted_that_zoo_would_not_see(path: str) -> 
     with pytest.raises(zoo.UsageError, match=r"stands the head of this SqueezeNet, classifier.1(?s:.*)zoo.swap_head"):
         zoo.insert_after(model, path, Times(1.0))
     assert zoo.get_module(model, "classifier.1").out_channels == 2
+
+
+@pytest.mark.parametrize("path", ["layer2", "layer3.0"])
+def test_what_does_not_take_what_is_there_is_not_inserted(model: nn.Module, path: str) -> None:
+    pictures = torch.randn(1, 3, 64, 64)
+    before, keys, spec = model.eval()(pictures), list(model.state_dict()), zoo.spec_of(model)
+    with pytest.raises(
+        zoo.UsageError, match=rf"a Conv2d does not take what '{path}' gives: (?s:.*)the model is as it was"
+    ):
+        zoo.insert_after(model, path, nn.Conv2d(7, 7, 1))
+    assert (list(model.state_dict()), zoo.spec_of(model)) == (keys, spec)
+    assert torch.equal(model(pictures), before)
 
 
 def test_another_name_of_a_module_is_told() -> None:

@@ -1,6 +1,7 @@
 """What a person sees of a run: the plan, a bar or lines while it goes, the figures at its end."""
 
 import contextlib
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -99,5 +100,6 @@ class Printer(Reporter):
         peak = f" · peak {megabytes(run.peak)}" if run.peak else ""
         self.line()
         self.line(f" {best_words(run.metrics, run.best_epoch)} · {duration(run.seconds)}{peak} → {run.best}")
-        self.line(f" next: zoo predict {run.folder} PICTURE…")
-        self.line(f"       zoo evaluate {run.folder} --data DATA")
+        folder = shlex.quote(str(run.folder))
+        self.line(f" next: zoo predict {folder} PICTURE…")
+        self.line(f"       zoo evaluate {folder} --data DATA")

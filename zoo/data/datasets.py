@@ -80,6 +80,23 @@ def require_apart(dataset: Dataset, facts: Mapping[Path, Facts], most: int = 10)
     raise DataError(one if len(twins) == 1 else many, *shown, *more, "take one of each two away, or its row.")
 
 
+def contradictions(dataset: Dataset, facts: Mapping[Path, Facts]) -> list[str]:
+    """What is said of pictures that are the same byte for byte and have different labels."""
+    first: dict[str, Picture] = {}
+    for each in (*dataset.train, *dataset.val):
+        first.setdefault(facts[each.path].sha256, each)
+    pairs = [
+        (one.path, each.path)
+        for each in (*dataset.train, *dataset.val)
+        if (one := first[facts[each.path].sha256]).label != each.label
+    ]
+    if not pairs:
+        return []
+    first_path, second_path = (path.relative_to(dataset.root) for path in pairs[0])
+    are = "picture is the copy of one" if len(pairs) == 1 else "pictures are copies of some"
+    return [f"{len(pairs):,} {are} with another label: {first_path} = {second_path}"]
+
+
 def to_json(dataset: Dataset, seed: int, facts: Mapping[Path, Facts] | None = None) -> dict[str, Any]:
     """A dataset as plain values, paths below its root; `facts` say what was in each of its files."""
 

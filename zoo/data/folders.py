@@ -9,7 +9,7 @@ from zoo.data.splitting import HALVES, by_class
 from zoo.data.walking import SUFFIXES, files_below, possible, refuse, subfolders
 from zoo.errors import DataError
 from zoo.files import RECIPE
-from zoo.names import is_text, listed, near_hint, printable
+from zoo.names import is_text, listed, natural, near_hint, printable
 from zoo.registry import Task
 from zoo.units import some
 
@@ -28,19 +28,16 @@ def find_in_folders(
     _check_folder(root)
     _require_one_class(root, task)
     train_root, val_root = _split_roots(root)
-    if train_root != root:
-        _require_nothing_beside(root)
+    notes = _beside(root) if train_root != root else []
     wanted = None if classes is None or isinstance(classes, int) else set(classes)
-    found, notes = _class_folders(train_root, wanted)
+    found, more = _class_folders(train_root, wanted)
     names = chosen(list(found), classes, train_root, "has no folder")
     if len(names) < 2:
         raise DataError(
             f"{train_root} has one class, {names[0]!r}; telling classes apart takes two or more."
             if classes is None
             else f"classes names one class, {names[0]!r}; telling classes apart takes two or more.",
-            "make one folder a class: imgs/ant/1.jpg, imgs/bee/7.jpg"
-            if classes is None
-            else "name another one, or none",
+            _one_too_high(train_root, names[0]) if classes is None else "name another one, or none",
         )
     require_two(names, train_root, task)
     pictures = {name: found[name] for name in names}
@@ -48,22 +45,27 @@ def find_in_folders(
     if val_root is None:
         train, val, split_notes = by_class(pictures, labels, seed)
         how = f"split {len(train):,} / {len(val):,}, stratified, seed {seed}"
-        notes += split_notes
+        how = how if train_root == root else f"{train_root.name}/ {how}"
     else:
-        val_found, val_notes = _class_folders(val_root, wanted)
-        val = _labelled(val_found, labels, val_root, train_root, partial=not isinstance(classes, int | None))
         train = tuple(Picture(path, labels[name]) for name, paths in pictures.items() for path in paths)
-        how = f"{len(train):,} in train/, {len(val):,} in {val_root.name}/"
-        notes += val_notes
-        absent = [name for name in names if name not in val_found]
-        if absent:
-            notes.append(f"{val_root.name}/ has no picture of {listed(absent)}")
+        val, split_notes = _validating(val_root, train_root, labels, wanted)
+        how = f"{len(train):,} in {train_root.name}/, {len(val):,} in {val_root.name}/"
     if not val:
         raise DataError(
             f"{root} leaves no picture for validation: every class has one picture.",
             "give each class two pictures or more, or a val/ folder",
         )
-    return Dataset(root, tuple(names), train, val, how, tuple(notes), task)
+    return Dataset(root, names, train, val, how, (*notes, *more, *split_notes), task)
+
+
+def _validating(
+    val_root: Path, train_root: Path, labels: Mapping[str, int], wanted: Collection[str] | None
+) -> tuple[tuple[Picture, ...], list[str]]:
+    """The pictures of a folder of its own for validation; of classes that were chosen, those alone."""
+    found, notes = _class_folders(val_root, wanted)
+    val = _labelled(found, labels, val_root, train_root, partial=wanted is not None)
+    absent = [name for name in labels if name not in found]
+    return val, notes + ([f"{val_root.name}/ has no picture of {listed(absent)}"] if absent else [])
 
 
 def labelled_in_folders(
@@ -147,8 +149,8 @@ def _has_classes(folder: Path) -> bool:
     return folder.is_dir() and bool(subfolders(folder))
 
 
-def _require_nothing_beside(root: Path) -> None:
-    """Refuse pictures beside the folder of training that would be left out without a word; a test may lie there."""
+def _beside(root: Path) -> list[str]:
+    """Refuse folders of pictures beside the one of training, but for a test's; tell of single pictures there."""
     halves = _halves(root)
     for name in subfolders(root):
         half = HALVES.get(name.lower())
@@ -166,6 +168,7 @@ def _require_nothing_beside(root: Path) -> None:
             f"{root} has pictures in {name}/, beside the class folders of {train}/.",
             f"move the folder into {train}/ if it is a class, or take it away",
         )
+    return _loose(root)
 
 
 def _require_one_class(root: Path, task: Task) -> None:
@@ -220,9 +223,38 @@ def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[d
         if others
         else []
     )
+    notes += _loose(root) + _misread(root, list(found))
     if runs:
         notes.append(f"what was trained before lies there too, and is no class: {listed(runs)}")
     return found, notes
+
+
+def _one_too_high(root: Path, name: str) -> str:
+    """What to do about a folder with one class, which may be the folder of classes itself."""
+    if _has_classes(root / name):
+        return f"if {name}/ is the folder of the classes, give that: --data {root / name}"
+    return "make one folder a class: imgs/ant/1.jpg, imgs/bee/7.jpg"
+
+
+def _loose(root: Path) -> list[str]:
+    """What is said of pictures that lie beside the folders; raises DataError for a link that leads nowhere."""
+    visible = [path for path in root.iterdir() if not path.name.startswith(".")]
+    loose = [path.name for path in visible if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    dangling = [path.name for path in visible if path.is_symlink() and not path.exists()]
+    if nowhere := sorted(set(dangling) - set(loose)):
+        raise DataError(f"{root} has links that lead nowhere: {listed(nowhere)}.", "mend them, or take them away")
+    names = listed([printable(name) for name in sorted(loose, key=natural)], 3)
+    return [f"{some(len(loose), 'picture')} in no folder of {root.name or root}/ left out: {names}"] if loose else []
+
+
+def _misread(root: Path, names: Sequence[str]) -> list[str]:
+    """What is said of folders that are taken for classes, and may have been meant otherwise."""
+    halves = [f"{name}/" for name in names if name.lower() in HALVES]
+    notes = [f"{listed(halves)} has no class folders, so it is taken for a class"] if halves else []
+    inner = [subfolders(root / name) for name in names]
+    if len(inner) > 1 and len(inner[0]) > 1 and all(each == inner[0] for each in inner):
+        notes.append(f"each class has the folders {listed(inner[0])} in it, whose pictures count for {listed(names)}")
+    return notes
 
 
 def _holds_runs(folder: Path) -> bool:

@@ -106,7 +106,7 @@ def _read_csv(path: Path, separator: str = ",") -> Read:
     except polars.exceptions.NoDataError:
         return names, iter(())
     except polars.exceptions.PolarsError as error:
-        raise ValueError(_open_quote(path) or _reason(error)) from error
+        raise ValueError(_open_quote(path) or _too_long(path, separator) or _reason(error)) from error
     return frame.columns, (TableRow(number, cells) for number, cells in enumerate(frame.iter_rows(named=True), 2))
 
 
@@ -117,6 +117,17 @@ def _open_quote(path: Path) -> str | None:
     if number is None:
         return None
     return f"line {number} has a quote that is not closed; in a cell it is written twice, and the cell within quotes"
+
+
+def _too_long(path: Path, separator: str) -> str | None:
+    """Which row has more cells than there are columns."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=separator)
+        columns = len(next(rows, []))
+        for number, row in enumerate(rows, 2):
+            if len(row) > columns:
+                return f"row {number} has {len(row)} cells, and there are {columns} columns"
+    return None
 
 
 def _first_row(rows: Iterator[list[str]]) -> list[str]:

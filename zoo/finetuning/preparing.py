@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo import files, freezing
 from zoo.checkpoint.writing import expected_size
-from zoo.data.datasets import Dataset, require_apart, to_json
+from zoo.data.datasets import Dataset, contradictions, require_apart, to_json
 from zoo.data.listing import Facts
 from zoo.data.pictures import require_mode, require_readable, require_varied
 from zoo.errors import DataError, StorageError, UsageError
@@ -62,6 +62,11 @@ def prepare(
     require_varied(channels, recipe.augment)
     adjust(built, recipe)
     order = observed(built)
+    if changed := spec_of(built).changed:
+        reporter.note(
+            f"the model was changed at {listed(changed)}: what its checkpoints are loaded into is to be changed alike"
+            " (model=… of zoo.load_checkpoint, resume, evaluate, predict)"
+        )
     for each in check_policies(built, recipe, order):
         reporter.note(each)
     tables = tables_of(built, recipe, order)
@@ -74,6 +79,8 @@ def prepare(
         check_space(folder, size, most_kept(recipe) + 1)
     facts = check_pictures(dataset, reporter)
     require_apart(dataset, facts)
+    for each in contradictions(dataset, facts):
+        reporter.note(each)
     workers = recipe.workers if recipe.workers is not None else default_workers(device)
     repeatable = dataclasses.replace(
         recipe,
@@ -213,6 +220,12 @@ def with_head(recipe: Recipe, dataset: Dataset, model: nn.Module | None, *, offl
         raise UsageError(
             f"the model's classes are in another order than the data's: {', '.join(spec.head.classes[:8])}.",
             "give the order of the model: zoo.finetune(…, classes=zoo.spec_of(model).head.classes)",
+        )
+    counted = spec.head.classes == tuple(map(str, range(len(dataset.classes))))
+    if not counted and spec.head.classes != dataset.classes:
+        raise UsageError(
+            f"the model's classes are {listed(spec.head.classes)}, and the data's are {listed(dataset.classes)}.",
+            "call them alike, or give the model a new head for these: zoo.swap_head(model, classes=[…])",
         )
     set_spec(model, dataclasses.replace(spec, head=dataclasses.replace(spec.head, classes=dataset.classes)))
     return scaled(model, dataset)

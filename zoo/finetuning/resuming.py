@@ -178,6 +178,8 @@ def _already_finished(folder: Path, position: Position, recipe: Recipe, reporter
         # The process ended between its last checkpoint and its last words.
         summarize(finished)
     done = f"{position.epoch} of {recipe.epochs} epochs are done"
+    if position.epoch > recipe.epochs:
+        done = f"{some(position.epoch, 'epoch')} are done, and {recipe.epochs} asked for"
     if position.epoch < recipe.epochs:
         done = f"no better score for {some(position.waited, 'epoch')}, {position.epoch} of {recipe.epochs} are done"
     reporter.note(f"the run is finished: {done}; --epochs N gives it more")

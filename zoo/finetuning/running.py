@@ -1,6 +1,7 @@
 """A run: its stages one after the other, what is saved on the way, and how it stops."""
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -242,10 +243,9 @@ class Runner:
         self._save(trainer, self._figures())
         self.journal.wait()
         self.journal.log("stopped", checkpoint=self.at.name)
-        folder = self.plan.folder
         raise Stopped(
-            f"stopped; saved {folder / self.at.name}.",
-            f"go on with: zoo resume {folder}",
+            f"stopped; saved {self.plan.folder / self.at.name}.",
+            f"go on with: {self._way_on}",
             exit_code=self.stop.exit_code,
         )
 
@@ -303,9 +303,13 @@ class Runner:
             self.reporter.note(f"nothing more could be saved: {second.message}")
             return
         if isinstance(error, StorageError) and self.journal.newest is not None:
-            self.reporter.note(f"what was saved before is good; zoo resume {self.plan.folder} goes on from there")
+            self.reporter.note(f"what was saved before is good; {self._way_on} goes on from there")
         if wanted:
-            self.reporter.note(f"saved {at.name} before the error; zoo resume {self.plan.folder} goes on from there")
+            self.reporter.note(f"saved {at.name} before the error; {self._way_on} goes on from there")
+
+    @property
+    def _way_on(self) -> str:
+        return f"zoo resume {shlex.quote(str(self.plan.folder))}"
 
     def _figures(self) -> dict[str, float]:
         """The validation figures of a checkpoint at the end of an epoch."""

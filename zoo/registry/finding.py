@@ -92,6 +92,12 @@ def _unknown(text: str) -> ZooError:
             f"no model is called {text!r}, which is a file or a folder.",
             f"give its weights to the model that they are for: MODEL --weights {text}",
         )
+    if source == "own":
+        return UsageError(
+            f"no model is called {text!r}.",
+            *([f"near: {', '.join(found[:5])}"] if found else []),
+            f"register it first, zoo.register({name!r}, …), or install the package that brings it",
+        )
     stem = name.rstrip("0123456789_.") or name
     version = index("timm")["version"]
     hints = [f"near: {', '.join(found[:5])}"] if found else []

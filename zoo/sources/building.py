@@ -253,8 +253,9 @@ def _require_scores(spec: ModelSpec, given: object, scores: Tensor) -> None:
     """Refuse a model that makes probabilities of its classifier's scores: the loss would make them a second time."""
     if not isinstance(given, Tensor) or given.shape != scores.shape:
         return
-    for name, made in (("softmax", given.softmax(1)), ("sigmoid", given.sigmoid())):
-        if torch.allclose(scores, made):
+    shares = scores.shape[1] > 1 and bool((scores >= 0).all()) and torch.allclose(scores.sum(1), torch.ones(()))
+    for name, found in (("softmax", shares), ("sigmoid", torch.allclose(scores, given.sigmoid()))):
+        if found and not torch.equal(scores, given):
             raise UsageError(
                 f"{spec.full_name} returns probabilities: its classifier's scores go through a {name}, and the loss"
                 " of training takes the scores themselves.",

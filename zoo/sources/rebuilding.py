@@ -31,6 +31,7 @@ def rebuild(spec: ModelSpec, values: int) -> nn.Module:
         raise UsageError(
             f"this {spec.full_name} was changed at {listed(spec.changed)}, which a checkpoint cannot build.",
             "change a model in the same way, then: zoo.load_checkpoint(FOLDER, model=model)",
+            "zoo.resume, evaluate and predict take it too",
         )
     try:
         check_known(spec)

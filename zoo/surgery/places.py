@@ -179,13 +179,19 @@ def insert_after(model: nn.Module, path: str, module: nn.Module) -> Change:
     >>> zoo.insert_after(zoo.load("resnet18", classes=5, weights=None), "layer3", torch.nn.Dropout2d(0.1))
     Change(layer3.1 is new, Dropout2d(p=0.1, inplace=False), behind layer3.0; what was layer3 is layer3.0)
 
-    Raises UsageError with near paths when there is no such place, for what is no module, and where a head stands.
+    Raises UsageError with near paths when there is no such place, for what is no module, where a head stands, and for
+    one that does not take what is there.
     """
     _require_module(module, "insert_after")
     old = get_module(model, path)
     _require_no_head(model, path)
+    around = get_module(model, path.rpartition(".")[0])
+    with _undone(model, around, f"a {type(module).__name__} does not take what {path!r} gives"):
+        return _insert(model, path, old, module, around)
+
+
+def _insert(model: nn.Module, path: str, old: nn.Module, module: nn.Module, around: nn.Module) -> Change:
     parent, _, name = path.rpartition(".")
-    around = get_module(model, parent)
     if type(around) is not nn.Sequential or not path:
         replace_module(model, path, nn.Sequential(module))
         both = get_module(model, path)
@@ -202,6 +208,26 @@ def insert_after(model: nn.Module, path: str, module: nn.Module) -> Change:
     around._modules.update(children)
     _note(model, path, join(parent, new))
     return Change(join(parent, new), path, module)
+
+
+@contextlib.contextmanager
+def _undone(model: nn.Module, around: nn.Module, what: str) -> Iterator[None]:
+    """Put back what the body changes where a model whose pictures are known does not run with it."""
+    spec, before = find_spec(model), dict(around._modules)
+    yield
+    if spec is None:
+        return
+    example = next(model.parameters())
+    try:
+        with looking(model):
+            model(torch.zeros(spec.shape(1), device=example.device, dtype=example.dtype))
+    # Layers refuse what does not fit in their own ways.
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        around._modules.clear()
+        around._modules.update(before)
+        set_spec(model, spec)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"{what}: {reason:.160}.", "the model is as it was") from error
 
 
 def _require_no_head(model: nn.Module, path: str) -> None:
