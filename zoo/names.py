@@ -132,7 +132,7 @@ def require_order(key: str, names: object) -> None:
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8; those of files and in JSON may hold halves of characters.
+    r"""Whether a name can be written as UTF-8; those of files and in JSON may hold halves of characters.
 
     >>> is_text("Wespe 🐝"), is_text("b\udce9e")
     (True, False)
