@@ -15,6 +15,7 @@ def adapted(weight: Tensor, before: int, channels: int) -> Tensor:
     the size of what comes out. This is timm's `adapt_input_conv`, number for number, with its rule for stems that
     first move space into channels. `weight` has the shape (out, in, height, width).
 
+    >>> import torch
     >>> adapted(torch.ones(1, 3, 1, 1), before=3, channels=1).flatten().tolist()
     [3.0]
     >>> adapted(torch.ones(1, 3, 1, 1), before=3, channels=4).flatten().tolist()
@@ -56,6 +57,7 @@ def widen(model: nn.Module, path: str, channels: int) -> None:
 def first_layer(model: nn.Module, sample: Tensor) -> str:
     """The path of the layer that a batch of pictures reaches first, which must be a convolution over their channels.
 
+    >>> import torch
     >>> first_layer(nn.Sequential(nn.Identity(), nn.Conv2d(3, 4, 3)), torch.zeros(1, 3, 8, 8))
     '1'
 
