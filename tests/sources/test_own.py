@@ -149,6 +149,17 @@ def test_a_model_that_returns_probabilities_is_refused(made: nn.Module) -> None:
         zoo.load(f"own:{name}", 2)
 
 
+@pytest.mark.parametrize("made", [nn.Identity(), nn.Softmax(1)])
+def test_scores_of_another_precision_are_looked_at_too(made: nn.Module) -> None:
+    name = f"double-{type(made).__name__.lower()}"
+    zoo.register(name, lambda: Certain(made).double(), head_path="classifier", input_size=(4, 4))
+    if isinstance(made, nn.Identity):
+        zoo.load(f"own:{name}", 2)
+        return
+    with pytest.raises(zoo.UsageError, match="returns probabilities"):
+        zoo.load(f"own:{name}", 2)
+
+
 @pytest.mark.parametrize("made", [nn.LogSoftmax(1), nn.Identity(), nn.Hardtanh()])
 def test_what_training_takes_as_scores_is_not_refused(made: nn.Module) -> None:
     zoo.register(

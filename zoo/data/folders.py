@@ -81,7 +81,7 @@ def labelled_in_folders(
     _require_one_class(root, task)
     halves = _halves(root)
     with possible(split or str(root)):
-        named = split is not None and bool(_has_classes(root / split))
+        named = split is not None and _has_classes(root / split)
     # A folder's own name goes before what it is called by.
     place = root / split if split and named else halves.get(HALVES.get((split or "test").lower(), ""))
     if split and place is None:

@@ -5,6 +5,7 @@ are read one by one by Python itself, since polars makes the values of a column 
 text.
 """
 
+import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -121,7 +122,8 @@ def _open_quote(path: Path) -> str | None:
 
 def _too_long(path: Path, separator: str) -> str | None:
     """Which row has more cells than there are columns."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    # What the reader itself cannot take is told in polars' words.
+    with path.open(encoding="utf-8-sig", newline="") as file, contextlib.suppress(csv.Error):
         rows = csv.reader(file, delimiter=separator)
         columns = len(next(rows, []))
         for number, row in enumerate(rows, 2):

@@ -87,10 +87,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, which stands for its folder where one is taken.
-
-    zoo.predict(run, "a.jpg")
-    """
+    """A finished run, which stands for its folder where one is taken: `zoo.predict(run, "a.jpg")`."""
 
     folder: Path
     best: Path

@@ -253,7 +253,8 @@ def _require_scores(spec: ModelSpec, given: object, scores: Tensor) -> None:
     """Refuse a model that makes probabilities of its classifier's scores: the loss would make them a second time."""
     if not isinstance(given, Tensor) or given.shape != scores.shape:
         return
-    shares = scores.shape[1] > 1 and bool((scores >= 0).all()) and torch.allclose(scores.sum(1), torch.ones(()))
+    sums = scores.sum(1)
+    shares = scores.shape[1] > 1 and bool((scores >= 0).all()) and torch.allclose(sums, torch.ones_like(sums))
     for name, found in (("softmax", shares), ("sigmoid", torch.allclose(scores, given.sigmoid()))):
         if found and not torch.equal(scores, given):
             raise UsageError(
