@@ -118,7 +118,8 @@ def evaluate(
         target=objective.target,
     )
     tally = objective.tally()
-    run_evaluation(on.place(model), loader.epoch(0), objective, tally, on)
+    with loader:
+        run_evaluation(on.place(model), loader.epoch(0), objective, tally, on)
     figures = tally.metrics()
     absent = [each.name for each in figures.classes if not isinstance(each, TargetFigures) and not each.pictures]
     lacks = [f"no picture of {listed(absent)}"] if absent else []

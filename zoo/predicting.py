@@ -197,7 +197,7 @@ class Predictor:
             pin=on.device.type == "cuda",
         )
         outcomes: list[torch.Tensor] = []
-        with torch.no_grad():
+        with loader, torch.no_grad():
             for batch, _ in to_device(loader.epoch(0), on):
                 with on.autocast():
                     logits = logits_of(self.model(batch))

@@ -60,6 +60,12 @@ def test_a_flag_is_written_down_and_changes_what_is_learned(
     assert same(changed, tune(*flags)), "the same flags give the same weights"
 
 
+def test_deterministic_is_written_down_and_changes_nothing_on_a_cpu(tune: Tune) -> None:
+    usual, changed = tune(), tune("--deterministic")
+    assert (recipe_of(usual)["deterministic"], recipe_of(changed)["deterministic"]) == (False, True)
+    assert same(usual, changed)
+
+
 def test_patience_ends_a_run_early(tune: Tune) -> None:
     run = tune("--epochs", 6, "--patience", 1, "--lr", 1e-12)
     assert recipe_of(run)["patience"] == 1

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
+from tests.conftest import MACHINE
 from zoo.finetuning.preparing import Plan
 from zoo.finetuning.reporting import Advance, Reporter
 
@@ -47,7 +48,7 @@ def train(tmp_path: Path, pictures: Path) -> Train:
     """Fine-tune the tiny model on two classes: 16 pictures in 4 steps an epoch; what is given overrides."""
 
     def call(name: str | None = "run", **given: Any) -> zoo.Run:
-        usual = {"model": TINY, "data": pictures, "epochs": 2, "batch_size": 4, "workers": 0, "device": "cpu"}
+        usual = {"model": TINY, "data": pictures, "epochs": 2, "batch_size": 4, "workers": 0, **MACHINE}
         return zoo.finetune(**{**usual, "out": tmp_path / "runs", "name": name, **given})
 
     return call

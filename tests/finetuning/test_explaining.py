@@ -2,6 +2,7 @@
 
 import multiprocessing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ import zoo
 from tests.conftest import Command
 from tests.finetuning.conftest import Listener, Train, same_weights
 from zoo import finetuning
-from zoo.errors import OutOfMemoryError, UsageError
+from zoo.errors import NumericsError, OutOfMemoryError, UsageError
 from zoo.finetuning.reporting import Reporter
 
-NORMED = "own:tests-normed"
+NORMED, PUTTING = "own:tests-normed", "own:tests-putting"
 
 
 class Normed(nn.Module):
@@ -29,9 +30,53 @@ class Normed(nn.Module):
         return scores
 
 
+class Putting(nn.Module):
+    """Puts numbers into places, of which torch has no way that repeats itself, not even on a CPU."""
+
+    asked: ClassVar[list[bool]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 10)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        if self.training:
+            self.asked.append(torch.are_deterministic_algorithms_enabled())
+            # What torch refuses needs no part in the scores.
+            torch.zeros(4).put_(torch.tensor([0]), torch.ones(1))
+        scores: Tensor = self.fc(self.conv(pictures).mean(dim=(2, 3)))
+        return scores
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _normed() -> None:
+def _models() -> None:
     zoo.register(NORMED.partition(":")[2], Normed, head_path="fc", input_size=(16, 16))
+    zoo.register(PUTTING.partition(":")[2], Putting, head_path="fc", input_size=(16, 16))
+
+
+def test_an_operation_that_cannot_repeat_itself_is_named_where_it_shall(
+    train: Train, pictures: Path, tmp_path: Path
+) -> None:
+    told = r"put_ has no way on cpu that repeats itself bit for bit(?s:.*)leave --deterministic out"
+    with pytest.raises(UsageError, match=told):
+        train(model=PUTTING, deterministic=True)
+    given = {"model": PUTTING, "data": str(pictures), "workers": 0, "device": "cpu", "deterministic": True}
+    plan = finetuning.plan_for(None, given, out=tmp_path / "dry", reporter=Reporter())
+    with pytest.raises(UsageError, match=told):
+        finetuning.rehearse(plan)
+    with pytest.raises(UsageError, match=told):
+        zoo.lr_find(PUTTING, pictures, workers=0, device="cpu", settings={"deterministic": True})
+    assert not torch.are_deterministic_algorithms_enabled()
+    Putting.asked.clear()
+    train("free", model=PUTTING, deterministic=False)
+    assert set(Putting.asked) == {False}
+
+
+def test_a_run_that_failed_leaves_no_process_behind_while_its_error_is_looked_at(train: Train) -> None:
+    with pytest.raises(NumericsError) as kept:
+        train(workers=1, lr=1e30)
+    assert kept.value is not None
+    assert multiprocessing.active_children() == []
 
 
 def test_a_batch_of_one_picture_is_told_by_all_that_train_on_it(train: Train, pictures: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import zoo
-from tests.conftest import write_pictures
+from tests.conftest import DEVICE, MACHINE, write_pictures
 from tests.finetuning.conftest import Listener, Tiny, rows_of
 from zoo import files
 from zoo.checkpoint import reading
@@ -68,7 +68,7 @@ def tiny(data: Path, out: Path, name: str = "run", **given: Any) -> dict[str, An
         "epochs": 3,
         "batch_size": 4,
         "workers": 0,
-        "device": "cpu",
+        **MACHINE,
         "augment": "standard",
         "lr": 0.01,
         "out": out,
@@ -221,5 +221,6 @@ class Child:
 def finetune_arguments(data: Path, out: Path, name: str, *more: object) -> list[str]:
     """The command line of the run that `tiny` describes."""
     given: list[object] = ["finetune", TINY, "--data", data, "--out", out, "--name", name, "--epochs", 3, "-b", 4]
-    given += ["-j", 0, "--device", "cpu", "--augment", "standard", "--lr", 0.01, "--set", "dropout=0.3", *more]
+    given += ["-j", 0, "--device", DEVICE, "--augment", "standard", "--lr", 0.01, "--set", "dropout=0.3", *more]
+    given += ["--deterministic"] if MACHINE["deterministic"] else []
     return [str(each) for each in given]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import zoo
+from tests.conftest import MACHINE
 from tests.resuming.conftest import TINY, VIT, run_stopped, stopped, unlike
 from zoo.errors import Stopped
 from zoo.recipe import Recipe, Stage
@@ -77,7 +78,7 @@ def given(request: pytest.FixtureRequest, imgs: Path) -> Given:
         if cell.model != "vit":
             weights = request.getfixturevalue("assets") / "weights" / cell.model / f"{cell.model}.pth"
             own = {"model": cell.model, "weights": weights, "img_size": 64}
-        machine = {"device": "cpu", "amp": cell.amp, "workers": cell.workers}
+        machine = {**MACHINE, "amp": cell.amp, "workers": cell.workers}
         return {**own, **machine, "recipe": recipe, "data": imgs, "out": out, "name": name, **more}
 
     return arguments
@@ -163,7 +164,7 @@ def test_another_process_with_other_threads_and_other_hashes_goes_on_as_the_same
         "img_size": 64,
         "opt": "sgd",
         "workers": 0,
-        "device": "cpu",
+        **MACHINE,
         "settings": {"dropout": 0.2, "stages.1.freeze": "features.0.*,features.3.*"},
     }
 
@@ -189,7 +190,7 @@ def test_a_run_whose_checkpoints_leave_out_the_pretrained_weights_goes_on_as_the
 ) -> None:
     weights = assets / "weights" / "mobilenet_v2" / "mobilenet_v2.pth"
     usual: dict[str, Any] = {"data": imgs, "out": tmp_path, "epochs": 2, "batch_size": 4, "img_size": 64, "workers": 0}
-    given = {**usual, "model": "mobilenet_v2", "weights": weights, "freeze": policy, "save": "delta", "device": "cpu"}
+    given = {**usual, "model": "mobilenet_v2", "weights": weights, "freeze": policy, "save": "delta", **MACHINE}
     folder = run_stopped({**given, "name": "broken"}, at_step=4)
     assert (folder / "epoch-0002-step-0001" / "delta.safetensors").is_file()
     zoo.resume(folder)
@@ -201,7 +202,7 @@ def test_a_run_whose_checkpoints_leave_out_the_pretrained_weights_goes_on_as_the
 
 def test_a_run_on_grey_pictures_goes_on_as_the_same_run(imgs: Path, tmp_path: Path) -> None:
     usual: dict[str, Any] = {"data": imgs, "out": tmp_path, "channels": 1, "img_size": 24, "workers": 0}
-    given = {**usual, "model": TINY, "epochs": 2, "batch_size": 4, "augment": "standard", "device": "cpu"}
+    given = {**usual, "model": TINY, "epochs": 2, "batch_size": 4, "augment": "standard", **MACHINE}
     folder = run_stopped({**given, "name": "broken"}, at_step=4)
     zoo.resume(folder)
     assert unlike(folder, zoo.finetune(**given, name="unbroken").folder) == []

@@ -30,6 +30,7 @@ from tests.resuming.conftest import (
 from zoo.errors import Stopped, UsageError
 from zoo.finetuning.plan import Plan
 from zoo.training import loop
+from zoo.training.devices import Device
 
 SETTINGS = {"dropout": 0.3, "label-smoothing": 0.1, "momentum": 0.5}
 GIVEN: dict[str, Any] = {"opt": "sgd", "wd": 0.01, "img_size": 24, "freeze": "norm.*", "keep": "best,every:1"}
@@ -304,6 +305,14 @@ def test_another_machine_is_told_and_not_refused(run: Path, key: str, value: str
     assert told in note
 
 
+def test_a_device_that_may_not_repeat_itself_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Device, "repeats", False)
+    heard = Listener()
+    zoo.resume(run, reporter=heard)
+    (note,) = [note for note in heard.notes if "bit-exact" in note]
+    assert note.startswith("perhaps not bit-exact: a GPU repeats itself bit for bit only where deterministic is set")
+
+
 def test_the_number_of_threads_is_put_back(run: Path) -> None:
     def change(training: dict[str, Any]) -> None:
         training["machine"]["threads"] = 2
@@ -313,7 +322,7 @@ def test_the_number_of_threads_is_put_back(run: Path) -> None:
     heard = Listener(at_step={1: lambda: seen.append(torch.get_num_threads())})
     zoo.resume(run, reporter=heard)
     assert seen == [2]
-    assert not [note for note in heard.notes if "not bit-exact" in note]
+    assert not [note for note in heard.notes if "bit-exact" in note]
 
 
 @pytest.mark.parametrize(("size", "error"), [(48, UsageError), (64, None)])

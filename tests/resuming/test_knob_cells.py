@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import zoo
+from tests.conftest import MACHINE
 from tests.resuming.conftest import VIT, run_stopped, unlike
 from zoo.recipe import Recipe, Stage
 
@@ -82,7 +83,7 @@ def given(request: pytest.FixtureRequest, imgs: Path) -> Given:
         if cell.model != "vit":
             weights = request.getfixturevalue("assets") / "weights" / cell.model / f"{cell.model}.pth"
             own = {"model": cell.model, "weights": weights, "img_size": 64}
-        machine = {"device": "cpu", "workers": workers}
+        machine = {**MACHINE, "workers": workers}
         return {**own, **machine, "recipe": KNOBS[cell.knob], "data": imgs, "out": out, "name": name}
 
     return arguments
@@ -128,7 +129,7 @@ def test_an_average_beside_pretrained_weights_that_are_left_out_goes_on_as_the_s
 ) -> None:
     weights = assets / "weights" / "mobilenet_v2" / "mobilenet_v2.pth"
     usual: dict[str, Any] = {"data": imgs, "out": tmp_path, "epochs": 2, "batch_size": 4, "img_size": 64, "workers": 0}
-    given = {**usual, "model": "mobilenet_v2", "weights": weights, "freeze": "until:features.16", "device": "cpu"}
+    given = {**usual, "model": "mobilenet_v2", "weights": weights, "freeze": "until:features.16", **MACHINE}
     folder = run_stopped({**given, "name": "broken", "save": "delta", "ema": 0.9}, at_step=4)
     assert (folder / "epoch-0002-step-0001" / "delta.safetensors").is_file()
     zoo.resume(folder)

@@ -1,6 +1,7 @@
 """Which device and precision a text means, and what a device is asked for."""
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,34 @@ def test_the_context_computes_in_the_precision(amp: torch.dtype | None, dtype: t
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype is dtype
 
 
+def test_algorithms_that_repeat_themselves_are_taken_for_the_body_alone() -> None:
+    memory: Any = torch.utils.deterministic
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with pick("cpu", "off", deterministic=True).algorithms():
+            assert torch.are_deterministic_algorithms_enabled()
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+            assert not memory.fill_uninitialized_memory
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")
+        assert torch.is_deterministic_algorithms_warn_only_enabled(), "as they were before"
+        assert memory.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
+    with pick("cpu", "off").algorithms():
+        assert not torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(ValueError, match="within"), pick("cpu", "off", deterministic=True).algorithms():
+        raise ValueError("within")
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_repeats_itself_where_it_is_asked_to_and_a_cpu_always() -> None:
+    assert [pick(name, "off").repeats for name in ("cpu", "cuda")] == [True, False]
+    assert pick("cuda", "auto", deterministic=True).repeats
+
+
 def test_a_device_says_what_it_is() -> None:
+    assert str(pick("cpu", "off", deterministic=True)).endswith(", deterministic")
     assert str(Device(torch.device("cpu"), None)) == f"cpu, float32, {some(torch.get_num_threads(), 'thread')}"
     assert "bfloat16 mixed" in str(Device(torch.device("cpu"), torch.bfloat16))
 

@@ -240,6 +240,10 @@ def finetune(
             metavar="AMP",
         ),
     ] = None,
+    deterministic: Annotated[
+        bool,
+        option("--deterministic", help="On a GPU: repeat bit for bit, which is slower.", panel=MACHINE),
+    ] = False,
     save: Annotated[
         Save | None,
         option(
@@ -326,6 +330,7 @@ def finetune(
         "workers": workers,
         "device": device,
         "amp": amp,
+        "deterministic": deterministic or None,
         "save": save,
         "keep": keep,
         "save-every": save_every,

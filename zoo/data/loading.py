@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy
@@ -254,6 +255,23 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes now; an error's traceback would keep them until the end of the process.
+
+        There torch waits five seconds for each of them.
+        """
+        iterator = self._loader._iterator
+        self._loader._iterator = None
+        # torch has no public word for it.
+        if isinstance(iterator, torch_data.dataloader._MultiProcessingDataLoaderIter):
+            iterator._shutdown_workers()
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch: pictures (batch, channels, height, width) and their targets (batch, …).

@@ -32,3 +32,15 @@ def explained(plan: Plan) -> Iterator[None]:
             "a batch norm cannot learn from a single number a channel.",
             "take a larger --batch-size or --img-size, or freeze the backbone",
         ) from error
+    except RuntimeError as error:
+        if not plan.device.deterministic or "determinis" not in str(error):
+            raise
+        if "CUBLAS_WORKSPACE_CONFIG" in str(error):
+            raise UsageError(
+                "deterministic was asked for after this process had multiplied matrices on the GPU another way.",
+                "set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts",
+            ) from error
+        raise UsageError(
+            f"{str(error).split()[0]} has no way on {plan.device.device} that repeats itself bit for bit.",
+            "leave --deterministic out, or freeze what stands before it",
+        ) from error

@@ -53,7 +53,7 @@ def prepare(
         check_place(out, name, overwrite=overwrite)
     recipe = _with_task(recipe, model)
     dataset = dataset or foresee(recipe, given=model is not None)
-    device = pick(recipe.device, recipe.amp)
+    device = pick(recipe.device, recipe.amp, deterministic=recipe.deterministic)
     for each in recipe.notes if keeps else ():
         reporter.note(each)
     built = with_head(recipe, dataset, model, offline=offline)

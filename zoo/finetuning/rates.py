@@ -162,7 +162,7 @@ def search(
             dataset=dataset,
         )
         rates = [lowest * (highest / lowest) ** (step / (steps - 1)) for step in range(steps)]
-        with explained(plan):
+        with explained(plan), plan.device.algorithms():
             raw, diverged = _tried(plan, stage - 1, rates, reporter)
     return _found(plan.spec.full_name, rates[: len(raw)], raw, diverged)
 
@@ -173,11 +173,10 @@ def _tried(plan: Plan, stage: int, rates: Sequence[float], reporter: Reporter) -
     chosen, size = plan.recipe.stages[stage], plan.recipe.accumulate
     apply_stage(plan.model, chosen, plan.order)
     trainer = trainer_of(plan, chosen, lambda step: rates[step] / chosen.lr)
-    loader = plan.loader(train=True)
-    endless = itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count())
-    batches = itertools.islice(endless, len(rates) * size)
     losses: list[float] = []
-    with reporter.progress("trying rates", len(rates)) as advance:
+    with plan.loader(train=True) as loader, reporter.progress("trying rates", len(rates)) as advance:
+        endless = itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count())
+        batches = itertools.islice(endless, len(rates) * size)
         try:
             for loss in loop.train_steps(trainer, batches, plan.objective.tally(ranked=False), step=0, stage_step=0):
                 losses.append(loss)

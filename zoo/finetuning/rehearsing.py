@@ -40,9 +40,8 @@ class Estimate:
 def rehearse(plan: Plan) -> Estimate:
     """Run one batch of each stage; the weights stay as they are and nothing is written."""
     model = plan.device.place(plan.model)
-    loader = plan.loader(train=True)
     steps, seconds, loss, step_seconds = 0, 0.0, 0.0, 0.0
-    with random_state_kept(), explained(plan):
+    with random_state_kept(), explained(plan), plan.device.algorithms(), plan.loader(train=True) as loader:
         for stage in plan.recipe.stages:
             apply_stage(model, stage, plan.order)
             model.train()

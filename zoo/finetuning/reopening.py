@@ -122,7 +122,7 @@ def plan_again(
     if recipe.img_size is None and told.recipe.get("img-size") is not None:
         raise UsageError(f"{folder / RECIPE} has no img-size any more.", "write there which size it shall be")
     adjust(model, recipe)
-    device = pick(recipe.device, recipe.amp)
+    device = pick(recipe.device, recipe.amp, deterministic=recipe.deterministic)
     order = observed(model)
     check_muon(model, recipe, order)
     spec = spec_of(model)

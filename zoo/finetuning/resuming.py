@@ -1,9 +1,10 @@
 """Going on with a run: what it was is compared with what it would be now, then it is the same run again."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -17,7 +18,7 @@ from zoo.finetuning.agreeing import agree
 from zoo.finetuning.finishing import SUMMARY, finished_run, run_to_its_end, summarize
 from zoo.finetuning.folder import write_recipe
 from zoo.finetuning.journal import Journal
-from zoo.finetuning.plan import Run
+from zoo.finetuning.plan import Plan, Run
 from zoo.finetuning.position import Position, Told, machine_of, position_of, told
 from zoo.finetuning.reopening import difference, fit_position, plan_again
 from zoo.finetuning.reporting import Reporter
@@ -150,14 +151,21 @@ def go_on(
             reporter.note(f"going on from {newest.name}")
             if longer:
                 reporter.note(f"the learning rate goes on as in a run of {recipe.epochs} epochs from its start")
-            other = comparing.machine_differences(machine_of(state), machine(plan.device, plan.spec.source))
-            if other:
-                reporter.note(f"not bit-exact: {'; '.join(other)}")
+            _tell_of_bits(plan, machine_of(state), reporter)
             reporter.planned(plan)
             journal = Journal(plan, reporter)
             journal.newest = newest.name
             journal.log("resume", checkpoint=newest.name, changed=[str(each) for each in found.settings])
             return run_to_its_end(plan, Runner(plan, reporter, journal, position, state), reporter)
+
+
+def _tell_of_bits(plan: Plan, before: Mapping[str, Any], reporter: Reporter) -> None:
+    """Say why the run may not go on bit for bit, where it may not."""
+    other = comparing.machine_differences(before, machine(plan.device, plan.spec.source))
+    if other:
+        reporter.note(f"not bit-exact: {'; '.join(other)}")
+    elif not plan.device.repeats:
+        reporter.note("perhaps not bit-exact: a GPU repeats itself bit for bit only where deterministic is set")
 
 
 def _best_is_lost(folder: Path, position: Position, recipe: Recipe, reporter: Reporter) -> bool:

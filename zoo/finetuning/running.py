@@ -61,8 +61,8 @@ class Runner:
         """Train until the end or until a signal; returns the figures of the last epoch."""
         plan = self.plan
         plan.device.place(plan.model)
-        train, val = plan.loader(train=True), plan.loader(train=False)
-        with self.stop.listening():
+        loaders = plan.loader(train=True), plan.loader(train=False)
+        with loaders[0] as train, loaders[1] as val, self.stop.listening(), plan.device.algorithms():
             try:
                 for number in range(self.at.stage, len(plan.recipe.stages)):
                     if number != self.at.stage:

@@ -138,7 +138,7 @@ def _plan(
         else with_head(recipe, dataset, model, offline=False)
     )
     adjust(built, recipe)
-    device = pick(recipe.device, recipe.amp)
+    device = pick(recipe.device, recipe.amp, deterministic=recipe.deterministic)
     workers = recipe.workers if recipe.workers is not None else default_workers(device)
     return Plan(recipe, built, dataset, device, freezing.observe(built), folder, [], 0, workers, listing)
 

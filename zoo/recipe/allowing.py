@@ -8,7 +8,7 @@ from zoo.recipe.keys import RECIPE_KEYS, STAGE_KEYS
 
 FREE = frozenset(
     {"name", "summary", "data", "image-column", "label-column", "label-separator", "image-root"}
-    | {"workers", "device", "amp", "save", "keep", "save-every", "allow-partial"}
+    | {"workers", "device", "amp", "deterministic", "save", "keep", "save-every", "allow-partial"}
 )
 """Settings that leave the numbers alone; of the device and its precision the machine's own comparison tells, and what
 a table says by other columns is compared picture by picture."""

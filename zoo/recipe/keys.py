@@ -124,6 +124,7 @@ RUN_KEYS: Mapping[str, Key] = {
     "workers": Key(int, "processes that read pictures", minimum=0),
     "device": Key(str, "auto, cpu, cuda, cuda:N or mps"),
     "amp": Key(str, "mixed precision", choices=get_args(Amp)),
+    "deterministic": Key(bool, "whether a GPU takes only algorithms that repeat themselves bit for bit"),
     "save": Key(str, "what a checkpoint holds", choices=get_args(Save)),
     "keep": Key(str, "which checkpoints stay: best, last, every:N, separated by commas"),
     "save-every": Key(str, "how often a checkpoint is saved within an epoch: 200steps, 10min, 2h, or never"),

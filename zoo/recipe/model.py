@@ -63,6 +63,7 @@ class Recipe:
     workers: int | None = None
     device: str = "auto"
     amp: Amp = "auto"
+    deterministic: bool = False
     save: Save = "state"
     keep: str = "best,last"
     save_every: str = "10min"

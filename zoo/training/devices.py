@@ -19,11 +19,42 @@ from zoo.units import some
 
 @dataclass(frozen=True)
 class Device:
-    """A device and the precision on it."""
+    """A device, the precision on it, and whether it repeats its operations bit for bit."""
 
     device: torch.device
     amp: torch.dtype | None
     """The lower precision of mixed precision, or None for float32 throughout."""
+    deterministic: bool = False
+    """Whether only algorithms are taken that give the same bits every time; a CPU with equal threads has no others."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the same work comes out the same, bit for bit."""
+        return self.deterministic or self.device.type == "cpu"
+
+    @contextlib.contextmanager
+    def algorithms(self) -> Iterator[None]:
+        """The algorithms of the body: those that repeat themselves where that was asked for, then torch's as before.
+
+        Within it torch raises RuntimeError for an operation that has none.
+        """
+        if not self.deterministic:
+            yield
+            return
+        # cuBLAS sums in an order of its own unless its workspace is of one of two sizes, which it is told only so.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        # torch says nothing of its types to others.
+        memory: Any = torch.utils.deterministic
+        filled = memory.fill_uninitialized_memory
+        torch.use_deterministic_algorithms(True)
+        # It takes time, and nothing here reads memory that was not written.
+        memory.fill_uninitialized_memory = False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            memory.fill_uninitialized_memory = filled
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which a forward pass runs."""
@@ -48,13 +79,14 @@ class Device:
 
     def __str__(self) -> str:
         precision = {None: "float32", torch.float16: "float16 mixed", torch.bfloat16: "bfloat16 mixed"}[self.amp]
+        asked = ", deterministic" if self.deterministic else ""
         if self.device.type == "cpu":
-            return f"cpu, {precision}, {some(torch.get_num_threads(), 'thread')}"
+            return f"cpu, {precision}, {some(torch.get_num_threads(), 'thread')}{asked}"
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else ""
-        return f"{self.device}{f' ({name})' if name else ''}, {precision}"
+        return f"{self.device}{f' ({name})' if name else ''}, {precision}{asked}"
 
 
-def pick(device: str, amp: str) -> Device:
+def pick(device: str, amp: str, *, deterministic: bool = False) -> Device:
     """The device that a text means, and mixed precision where the device has it.
 
     Raises UsageError with the devices that there are.
@@ -62,11 +94,12 @@ def pick(device: str, amp: str) -> Device:
     chosen = _device(device)
     if amp == "auto":
         if chosen.type != "cuda":
-            return Device(chosen, None)
-        return Device(chosen, torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16)
+            return Device(chosen, None, deterministic)
+        lower = torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+        return Device(chosen, lower, deterministic)
     if amp == "fp16" and chosen.type == "cpu":
         raise UsageError("amp is fp16, which needs a GPU.", "on the CPU it is bf16 or off")
-    return Device(chosen, {"off": None, "fp16": torch.float16, "bf16": torch.bfloat16}[amp])
+    return Device(chosen, {"off": None, "fp16": torch.float16, "bf16": torch.bfloat16}[amp], deterministic)
 
 
 def _device(text: str) -> torch.device:
@@ -88,9 +121,11 @@ LIBRARIES = {"torchvision": ("torchvision",), "timm": ("torchvision", "timm"), "
 
 def machine(device: Device, source: str) -> dict[str, Any]:
     """What the numbers of a run with a model of some source depend on, beside its settings."""
-    name, more = f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()}", {}
+    name = f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    more: dict[str, Any] = {}
     if device.device.type == "cuda":
-        name, more = torch.cuda.get_device_name(device.device), {"cudnn": str(torch.backends.cudnn.version())}
+        name = torch.cuda.get_device_name(device.device)
+        more = {"cudnn": str(torch.backends.cudnn.version()), "deterministic": device.deterministic}
     elif device.device.type != "cpu":
         name = device.device.type
     return {
