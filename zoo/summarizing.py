@@ -130,7 +130,7 @@ def _shapes(model: nn.Module, sample: Tensor | None) -> Mapping[str, tuple[int, 
     try:
         for module, _ in flags:
             module.training = False
-        with torch.no_grad(), torch.random.fork_rng(), taking(model, sample.shape):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), taking(model, sample.shape):
             model(sample)
     finally:
         for handle in handles:

@@ -1,5 +1,7 @@
 """What a GPU is to do: repeat itself where it is asked to, say when it is full, and give what a CPU can take over."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,25 @@ def test_half_precision_keeps_its_scale(tune: Tune) -> None:
     newest = max(folder.glob("epoch-*"))
     assert '"scale"' in (newest / "training.json").read_text(encoding="utf-8")
     assert zoo.resume(folder, reporter=heard).epochs == 3
+
+
+def test_a_run_on_the_cpu_leaves_the_gpu_alone(coloured: Path, tmp_path: Path) -> None:
+    lines = f"""
+import torch, zoo
+zoo.finetune("squeezenet1_1", {str(coloured)!r}, weights=None, epochs=1, img_size=32, device="cpu", workers=0,
+             out={str(tmp_path)!r})
+assert not torch.cuda.is_initialized()
+"""
+    subprocess.run([sys.executable, "-c", lines], check=True, timeout=120)
+
+
+def test_random_numbers_of_the_gpu_go_on_as_they_were(tune: Tune) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4, device="cuda"), torch.rand(4, device="cuda")
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(4, device="cuda"), expected[0])
+    tune("run", model="resnet18", epochs=1)
+    assert torch.equal(torch.rand(4, device="cuda"), expected[1])
 
 
 def test_what_is_frozen_stays_bit_equal(tune: Tune) -> None:

@@ -195,6 +195,20 @@ def test_nothing_random_of_the_caller_is_touched(train: Train) -> None:
     assert states() == before
 
 
+def test_work_on_the_cpu_starts_no_gpu(
+    train: Train, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda *_: pytest.fail("a GPU was started"))
+    run = train()
+    model = zoo.load(TINY, classes=2, weights=None, seed=0)
+    zoo.summary(model)
+    zoo.insert_after(model, "norm", torch.nn.ReLU())
+    zoo.freeze(model, "until:norm")
+    zoo.evaluate(run, pictures, device="cpu", workers=0)
+    zoo.resume(run, epochs=3)
+
+
 def test_from_python_nothing_is_printed(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     train()
     assert capfd.readouterr() == ("", "")

@@ -179,7 +179,10 @@ def test_what_is_predicted_is_what_is_evaluated(labels: zoo.Run, numbers: zoo.Ru
     flags = zoo.evaluate(labels.best, table, label_column=["blue", "green", "red"], workers=0, device="cpu")
     assert flags.metrics == found.metrics
     # One text holds several columns, as on the command line.
-    assert zoo.evaluate(labels.best, table, label_column="blue,green,red", workers=0).metrics == found.metrics
+    assert (
+        zoo.evaluate(labels.best, table, label_column="blue,green,red", workers=0, device="cpu").metrics
+        == found.metrics
+    )
     values = zoo.predict(numbers.best, pictures, workers=0, device="cpu")
     errors = [abs(each.values["grey"] - float(row[2])) for each, row in zip(values, rows, strict=True)]
     assert zoo.evaluate(numbers.best, table, workers=0).metrics["mae"] == pytest.approx(statistics.fmean(errors))

@@ -272,6 +272,18 @@ def test_random_states_are_kept_around_what_seeds_them() -> None:
     assert states() == before
 
 
+def test_a_gpu_that_a_run_started_goes_on_from_the_seed_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    with loop.random_state_kept():
+        torch.manual_seed(4)
+        with loop.random_state_kept():
+            torch.manual_seed(5)
+            monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+            monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+        monkeypatch.undo()
+    assert seeds == [4]
+
+
 def test_seeding_reaches_every_generator() -> None:
     with loop.random_state_kept():
         drawn = []

@@ -84,8 +84,8 @@ def _lines(entry: registry.Entry) -> list[str]:
         lines.append(f"  {entry.note}")
     if entry.untried:
         lines.append(
-            f"  larger than the {count(registry.LARGEST_TRIED)} parameters up to which the tests try every model;"
-            " nothing is known against it"
+            f"  not tried: every model of up to {count(registry.LARGEST_TRIED)} parameters was;"
+            " nothing is known against this one"
         )
     if not entry.weights:
         lines.append("  weights        none; it starts from random values with --weights none")

@@ -92,9 +92,10 @@ def record(model: nn.Module, sample: Tensor) -> RunningOrder:
 
     Parameters, buffers, training flags and the state of the random generator stay untouched.
     """
+    # Without a word on devices, torch would start every GPU to keep its generator; here nothing draws from one.
     order = RunningOrder()
     recorder = _Recorder(order, {id(parameter): name for name, parameter in model.named_parameters()})
-    with _eval_mode(model), _hooked(model, recorder), torch.random.fork_rng(), torch.no_grad(), recorder:
+    with _eval_mode(model), _hooked(model, recorder), torch.random.fork_rng(devices=[]), torch.no_grad(), recorder:
         model(sample)
     return order
 

@@ -11,7 +11,7 @@ from zoo.registry.specs import Kind, Preprocessing, Task, preprocessing_from
 
 SOURCES = ("torchvision", "timm", "hf", "own")
 LARGEST_TRIED = 200_000_000
-"""So many parameters a model may have for the tests to hold it to their contract; of the larger ones few were tried."""
+"""So many parameters a model may have to be sure to have gone through the contract of `tests/contract`."""
 
 
 @dataclass(frozen=True)

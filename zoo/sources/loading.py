@@ -165,7 +165,7 @@ def _seeded(seed: int | None, purpose: str) -> Iterator[None]:
     if seed is None:
         yield
         return
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, purpose))
         yield
 

@@ -265,7 +265,8 @@ def looking(model: nn.Module, *, training: bool = False) -> Iterator[None]:
     try:
         for module, _ in flags:
             module.training = training
-        with torch.no_grad(), torch.random.fork_rng():
+        gpus = {each.device for each in model.parameters() if each.is_cuda}
+        with torch.no_grad(), torch.random.fork_rng(devices=gpus):
             yield
     finally:
         for module, flag in flags:

@@ -252,9 +252,14 @@ def seed_everything(seed: int) -> None:
 def random_state_kept() -> Iterator[None]:
     """The generators of torch, numpy and random as they were, after the body seeded them as it likes."""
     before = numpy.random.get_state(), random.getstate()
-    with torch.random.fork_rng():
-        try:
+    # Unless it is told which, torch starts every GPU to ask for its generator, also for work on the CPU.
+    started = torch.cuda.is_initialized()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if started else []):
             yield
-        finally:
-            numpy.random.set_state(before[0])
-            random.setstate(before[1])
+    finally:
+        numpy.random.set_state(before[0])
+        random.setstate(before[1])
+        if torch.cuda.is_initialized() and not started:
+            # The seed that a GPU takes over when it starts.
+            torch.cuda.manual_seed_all(torch.initial_seed())

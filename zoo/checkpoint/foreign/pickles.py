@@ -5,6 +5,7 @@ a call stays a function with its arguments, and nothing is imported or called.
 """
 
 import pickletools
+import warnings
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -67,14 +68,17 @@ class Machine:
         """What the next pickle of the stream would return; raises Malformed."""
         self._stack, self._marked, self._memo = [], [], {}
         try:
-            for opcode, argument, _ in pickletools.genops(self.stream):
-                self.spend(1)
-                if opcode.name == "STOP":
-                    return self._stack.pop()
-                _STEPS[opcode.name](self, argument)
+            with warnings.catch_warnings():
+                # An odd backslash is a mere warning, which Python does not even show unless it is told to.
+                warnings.simplefilter("error", DeprecationWarning)
+                for opcode, argument, _ in pickletools.genops(self.stream):
+                    self.spend(1)
+                    if opcode.name == "STOP":
+                        return self._stack.pop()
+                    _STEPS[opcode.name](self, argument)
         except Malformed:
             raise
-        # Bytes that are no pickle fail in every way that reading them can; an odd backslash is a mere warning.
+        # Bytes that are no pickle fail in every way that reading them can.
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, Warning) as error:
             # A KeyError's text is the key alone, an opcode that says nothing to anybody.
             reason = "" if isinstance(error, KeyError) else str(error)[:60]
