@@ -101,7 +101,7 @@ def test_pictures_of_every_kind_are_fine(tune: Tune, pictures: Path, zoo_command
         (["--img-size", -5], ["img-size is -5"]),
         (["--img-size", "64x0"], ["img-size is [64, 0]; it must be 8 or more"]),
         (["--img-size", "64x48x3"], ["img-size is '64x48x3'; it takes a whole number, or two"]),
-        (["-j", -1], ["workers is -1"]),
+        (["-j", -1], ["-j is -1"]),
         (["--seed", -1], ["seed is -1"]),
         (["--warmup-epochs", -1], ["warmup-epochs is -1"]),
         (["--opt", "adm"], ["adm", "adamw"]),

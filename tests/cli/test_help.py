@@ -1,10 +1,15 @@
 """What the command line says of itself: help, mistakes, `--debug` and completion."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 import zoo
 from tests.conftest import Command
 from zoo.cli import COMMANDS
+from zoo.cli.completion import model_names
 
 
 @pytest.mark.parametrize(
@@ -78,3 +83,62 @@ def test_completion_is_offered_for_the_shell(zoo_process: Command) -> None:
     assert "_ZOO_COMPLETE=complete_bash" in script.out
     completed = zoo_process(_ZOO_COMPLETE="complete_bash", COMP_WORDS="zoo info timm:resnet1", COMP_CWORD="2")
     assert "timm:resnet18" in completed.out.split()
+
+
+@pytest.mark.parametrize("words", [["list"], ["info", "resnet18"], ["recipes"], ["predict", "--help"]])
+def test_a_reader_that_goes_away_is_no_mistake(words: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "zoo", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, "")
+
+
+@pytest.mark.parametrize("kind", ["recipes", "heads"])
+def test_json_before_a_command_that_has_none_is_refused(zoo_command: Command, kind: str) -> None:
+    told = zoo_command(kind, "--json", "show", "linear")
+    assert told.code == 2
+    assert f"--json is for the list, zoo {kind} --json; show has no such form" in told.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--epochs", 2, "--set", "epochs=3"], "epochs is given twice, by its flag and by --set."),
+        (["--weight-decay", -1], "--weight-decay is -1.0; "),
+        (["-b", 0], "-b is 0; "),
+        (["--batch-size", 0], "--batch-size is 0; "),
+        (["-j", -1], "-j is -1; "),
+    ],
+)
+def test_a_mistake_is_told_by_the_flag_that_was_given(zoo_command: Command, flags: list[object], told: str) -> None:
+    result = zoo_command("finetune", "resnet18", "--data", "imgs", *flags)
+    assert result.code == 2
+    assert told in result.err
+
+
+def test_an_empty_list_says_what_it_was_asked_for(zoo_command: Command) -> None:
+    told = zoo_command("list", "resnet*", "--max-params", "1k", "--pretrained")
+    assert "no model matches 'resnet*' with --pretrained, --max-params 1k." in told.err
+
+
+def test_formats_that_contradict_each_other_are_refused(zoo_command: Command) -> None:
+    told = zoo_command("predict", "run", "a.jpg", "--json", "--format", "csv")
+    assert (told.code, told.err.splitlines()[0]) == (2, "error: --json and --format csv contradict each other.")
+    for form in (["--json"], ["--format", "json"], ["--format=json"]):
+        assert json.loads(zoo_command("predict", "nosuch", "a.jpg", *form).out)["exit_code"] == 4
+
+
+def test_bare_names_of_both_libraries_are_completed() -> None:
+    assert "vit_tiny_patch16_224" in model_names("vit_tiny")
+    assert "mobilenet_v2" in model_names("mobilenet_v2")
+    assert model_names("resnet18").count("resnet18") == 1
+
+
+def test_an_input_that_is_not_square_is_told_as_it_is(zoo_command: Command) -> None:
+    told = zoo_command("info", "timm:vit_base_patch16_sapiens2").out
+    assert "input          1024 × 768" in told
+    assert "centre 1024 × 768," in told

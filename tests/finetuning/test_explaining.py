@@ -59,7 +59,7 @@ def test_an_operation_that_cannot_repeat_itself_is_named_where_it_shall(
 ) -> None:
     told = r"put_ has no way on cpu that repeats itself bit for bit(?s:.*)leave --deterministic out"
     with pytest.raises(UsageError, match=told):
-        train(model=PUTTING, deterministic=True)
+        train(model=PUTTING, device="cpu", deterministic=True)
     given = {"model": PUTTING, "data": str(pictures), "workers": 0, "device": "cpu", "deterministic": True}
     plan = finetuning.plan_for(None, given, out=tmp_path / "dry", reporter=Reporter())
     with pytest.raises(UsageError, match=told):

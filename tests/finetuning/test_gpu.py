@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import zoo
 from tests.conftest import write_pictures
 from tests.finetuning.conftest import Listener, changed, press_ctrl_c
+from zoo.checkpoint import reading
 from zoo.errors import OutOfMemoryError, Stopped, UsageError
 from zoo.freezing import freeze
 
@@ -106,7 +107,7 @@ def test_a_gpu_that_is_full_is_told_with_what_to_do(tune: Tune) -> None:
 def test_a_checkpoint_of_a_gpu_gives_the_same_on_a_cpu(tune: Tune, coloured: Path) -> None:
     run = tune("run", model="resnet18", amp="off", lr=1e-3)
     assert run.peak is not None
-    assert run.peak < 2e9, "the memory of the device, not of the process"
+    assert 1e7 < run.peak < 1e9, "the memory of the device in this run, not that of runs before it"
     assert all(value.device.type == "cpu" for value in zoo.load_checkpoint(run.best).state_dict().values())
     there, here = (zoo.predict(run.best, coloured, device=device, workers=0) for device in ("cuda", "cpu"))
     assert [each.path for each in there] == [each.path for each in here]
@@ -117,13 +118,14 @@ def test_a_checkpoint_of_a_gpu_gives_the_same_on_a_cpu(tune: Tune, coloured: Pat
 
 
 def test_half_precision_keeps_its_scale(tune: Tune) -> None:
+    asked = {"model": "resnet18", "amp": "fp16", "deterministic": True}
     with pytest.raises(Stopped):
-        tune("run", model="resnet18", amp="fp16", reporter=Listener(at_step={4: press_ctrl_c}))
-    heard = Listener()
-    folder = tune("other", model="resnet18", amp="fp16").folder.parent / "run"
-    newest = max(folder.glob("epoch-*"))
-    assert '"scale"' in (newest / "training.json").read_text(encoding="utf-8")
-    assert zoo.resume(folder, reporter=heard).epochs == 3
+        tune("run", **asked, reporter=Listener(at_step={4: press_ctrl_c}))
+    unbroken = tune("other", **asked)
+    broken = zoo.resume(unbroken.folder.parent / "run")
+    one, other = (reading.read_training(run.last)["scaler"] for run in (broken, unbroken))
+    assert one == other, "the scale, and for how many steps it held"
+    assert one["scale"] > 0
 
 
 def test_a_run_on_the_cpu_leaves_the_gpu_alone(coloured: Path, tmp_path: Path) -> None:
@@ -147,10 +149,11 @@ def test_random_numbers_of_the_gpu_go_on_as_they_were(tune: Tune) -> None:
 
 def test_what_is_frozen_stays_bit_equal(tune: Tune) -> None:
     model = zoo.load("resnet18", classes=2, weights=None)
-    before = {name: value.clone() for name, value in model.state_dict().items() if not name.startswith("fc.")}
+    whole = {name: value.clone() for name, value in model.state_dict().items()}
+    before = {name: value for name, value in whole.items() if not name.startswith("fc.")}
     frozen = freeze(model, "backbone")
     assert frozen
     run = tune("run", model=model, weights="default", freeze="backbone", recipe="linear-probe", lr=0.1)
     after = zoo.load_checkpoint(run.last).state_dict()
     assert [name for name, value in before.items() if not torch.equal(value, after[name])] == []
-    assert not torch.equal(after["fc.weight"].cpu(), torch.zeros_like(after["fc.weight"]).cpu())
+    assert not torch.equal(after["fc.weight"], whole["fc.weight"])

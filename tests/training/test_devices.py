@@ -69,16 +69,20 @@ def test_the_context_computes_in_the_precision(amp: torch.dtype | None, dtype: t
 def test_algorithms_that_repeat_themselves_are_taken_for_the_body_alone() -> None:
     memory: Any = torch.utils.deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = True
     try:
         with pick("cpu", "off", deterministic=True).algorithms():
             assert torch.are_deterministic_algorithms_enabled()
             assert not torch.is_deterministic_algorithms_warn_only_enabled()
             assert not memory.fill_uninitialized_memory
+            assert not torch.backends.cudnn.benchmark
             assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")
         assert torch.is_deterministic_algorithms_warn_only_enabled(), "as they were before"
         assert memory.fill_uninitialized_memory
+        assert torch.backends.cudnn.benchmark
     finally:
         torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = False
     with pick("cpu", "off").algorithms():
         assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(ValueError, match="within"), pick("cpu", "off", deterministic=True).algorithms():

@@ -155,7 +155,7 @@ def run(given: list[str]) -> int:
     """Run the command line and return the exit code that says how it went."""
     debug = "--debug" in given
     try:
-        result = app(given, prog_name="zoo", standalone_mode=False)
+        result = _called(given)
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         return _told(given, str(stopped), stopped.exit_code)
@@ -173,10 +173,6 @@ def run(given: list[str]) -> int:
     except _Signalled as signalled:
         _trace(debug)
         result = signalled.exit_code
-    except BrokenPipeError:
-        # The reader of a pipe has gone; Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         return _refused(given, of_system(error))
     except Exception as error:
@@ -191,6 +187,21 @@ def run(given: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _called(given: list[str]) -> object:
+    """What typer makes of the command line; nothing where the reader of a pipe has gone, who has seen enough."""
+    try:
+        return app(given, prog_name="zoo", standalone_mode=False)
+    except BrokenPipeError:
+        pass
+    except SystemExit as ended:
+        # typer and rich take it for a failure.
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+    # Python would complain again when it flushes at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return None
+
+
 def _refused(given: list[str], error: ZooError) -> int:
     """Say what went wrong in the words of the command line; the exit code that goes with it."""
     _trace("--debug" in given)
@@ -201,7 +212,7 @@ def _refused(given: list[str], error: ZooError) -> int:
 
 def _told(given: list[str], text: str, code: int) -> int:
     """The exit code of what went wrong; who asked for JSON gets one object then too."""
-    if "--json" in given:
+    if _wants_json(given):
         from zoo.cli.output import print_json
 
         # Whoever read it may have gone.
@@ -209,6 +220,11 @@ def _told(given: list[str], text: str, code: int) -> int:
             print_json({"error": text, "exit_code": code})
             sys.stdout.flush()
     return code
+
+
+def _wants_json(given: Sequence[str]) -> bool:
+    pairs = zip(given, [*given[1:], ""], strict=True)
+    return "--json" in given or "--format=json" in given or ("--format", "json") in pairs
 
 
 def _trace(debug: bool) -> None:

@@ -6,8 +6,8 @@ from zoo import catalog, registry
 def model_names(incomplete: str) -> list[str]:
     """Models whose name, with or without its source, begins like this."""
     names = registry.known("torchvision") + registry.known("timm") + registry.known("hf") + registry.known("own")
-    bare = [name.partition(":")[2] for name in registry.known("torchvision")]
-    return [name for name in (*bare, *names) if name.startswith(incomplete)]
+    bare = [name.partition(":")[2] for source in ("torchvision", "timm") for name in registry.known(source)]
+    return [name for name in dict.fromkeys((*bare, *names)) if name.startswith(incomplete)]
 
 
 def recipe_names(incomplete: str) -> list[str]:

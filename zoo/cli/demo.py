@@ -35,7 +35,7 @@ def demo(
     typer.echo(f"  pretrained      accuracy {pretrained.metrics['accuracy']:.3f}")
     typer.echo(f"  random weights  accuracy {random.metrics['accuracy']:.3f}")
     typer.echo(f"\ndone in {time.monotonic() - began:.0f} s. Try next:")
-    typer.echo(f"  zoo predict {pretrained.folder} {data}/val/7 --top 2")
+    typer.echo(f"  zoo predict {shlex.quote(str(pretrained.folder))} {shlex.quote(str(data / 'val' / '7'))} --top 2")
     typer.echo("  zoo finetune resnet18 --freeze backbone --data FOLDER    (one folder a class)")
 
 

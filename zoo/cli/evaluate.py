@@ -87,9 +87,9 @@ def evaluate(
         print_json(found.to_values())
         return
     to = console()
-    to.print(f"{found.checkpoint} on {found.data}, {some(found.pictures, 'picture')}", markup=False)
+    to.print(printable(f"{found.checkpoint} on {found.data}, {some(found.pictures, 'picture')}"), markup=False)
     for note in found.notes:
-        to.print(f"note: {note}", markup=False)
+        to.print(printable(f"note: {note}"), markup=False)
     grid = class_grid(found.classes, "target" if "r2" in found.metrics else "class")
     shown = table(*grid.columns, right=grid.right)
     for row in grid.rows:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import AsJson, Base, Checkpoint, Debug
+from zoo.names import printable
 from zoo.recipe import Save
 from zoo.units import megabytes
 
@@ -36,7 +37,7 @@ def export(
         print_json(exported.to_values())
         return
     for note in exported.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"wrote {exported.folder}")
+        typer.echo(printable(f"note: {note}"))
+    typer.echo(printable(f"wrote {exported.folder}"))
     for name, size in exported.files.items():
         typer.echo(f"  {name:<22} {megabytes(size)}")

@@ -7,7 +7,7 @@ import typer
 
 from zoo import recipe as recipes
 from zoo.cli.completion import head_names, model_names, recipe_names
-from zoo.cli.options import key_values, pixels, split
+from zoo.cli.options import pixels, split, with_settings
 from zoo.errors import UsageError
 from zoo.recipe import Amp, Augment, Opt, Save, Sched
 from zoo.registry import Mode, Task
@@ -334,7 +334,6 @@ def finetune(
         "save": save,
         "keep": keep,
         "save-every": save_every,
-        **key_values(settings or []),
     }
     contrary = "--overwrite" if overwrite else "--dry-run" if dry_run else None
     if resume and contrary:
@@ -342,6 +341,7 @@ def finetune(
     if allow and not resume:
         raise UsageError("--allow is for --resume: a new run may be as it likes.", "leave it out")
     # What is wrong is told before torch is imported, which takes seconds.
+    given = with_settings(given, settings)
     resolved = recipes.resolve(recipe, given)
     recipes.require_allowable(split(allow))
     dataset = None if resume else _foreseen(resolved, out, name, overwrite)

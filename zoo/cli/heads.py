@@ -24,6 +24,7 @@ def heads(
 ) -> None:
     """List, show or copy heads, which turn features into class scores."""
     if context.invoked_subcommand is not None:
+        presets.require_list("heads", context.invoked_subcommand, as_json=as_json)
         return
     found = {name: catalog.read("heads", name) for name in catalog.names("heads")}
     if as_json:

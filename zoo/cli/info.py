@@ -57,6 +57,12 @@ def _own_lines(entry: registry.Entry) -> list[str]:
     return [*lines, f"  zoo summary {entry.full_name} loads it and looks"]
 
 
+def _edges(size: tuple[int, int]) -> str:
+    """A size in one number where it is square."""
+    height, width = size
+    return str(height) if height == width else f"{height} × {width}"
+
+
 def _lines(entry: registry.Entry) -> list[str]:
     known = entry.preprocessing
     assert entry.parameters is not None, "the index has them all"
@@ -66,8 +72,8 @@ def _lines(entry: registry.Entry) -> list[str]:
         f"  parameters     {count(entry.parameters)} ({entry.parameters:,})",
         *_multiply_adds(entry),
         f"  input          {known.size[0]} × {known.size[1]}{other}",
-        f"  preprocessing  scale to {known.resize[0]} ({known.interpolation}, {known.fit}), centre {known.size[0]},"
-        f" mean {_numbers(known.mean)}, std {_numbers(known.std)}",
+        f"  preprocessing  scale to {_edges(known.resize)} ({known.interpolation}, {known.fit}),"
+        f" centre {_edges(known.size)}, mean {_numbers(known.mean)}, std {_numbers(known.std)}",
         f"  head           {entry.head_path or '–'}"
         + (f", {entry.features:,} features ({entry.kind})" if entry.features else "")
         + (f"; the same head also at {', '.join(entry.more_heads)}" if entry.more_heads else ""),

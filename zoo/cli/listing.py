@@ -68,6 +68,7 @@ def list_command(
     elif sort is Sort.accuracy:
         found.sort(key=lambda each: -(each.accuracy or 0.0))
     if as_json:
+        # Of what a program asks for there may be none.
         from zoo.cli.output import print_json
 
         print_json({"models": [_values(each) for each in found]})
@@ -77,8 +78,11 @@ def list_command(
             raise UsageError("no package brings a model of your own.", "docs/own-models.md tells how one does")
         of_torchvision = registry.others.other_names("torchvision") if source in (None, "torchvision") else ()
         others = [name for name in of_torchvision if fnmatchcase(name, pattern)] if pattern != "*" else []
+        narrowed = [f"--source {source}"] * bool(source) + ["--pretrained"] * pretrained
+        narrowed += [f"--max-params {max_params}"] * bool(max_params)
         raise UsageError(
-            f"no {'classifier of pictures' if others else 'model'} matches {pattern!r}.",
+            f"no {'classifier of pictures' if others else 'model'} matches"
+            f" {pattern!r}{f' with {listed(narrowed)}' if narrowed else ''}.",
             *([f"of other tasks, which zoo does not fine-tune: {listed(others)}"] if others else []),
             "zoo list shows all; a glob is written like 'resnet*'",
         )

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo import recipe as recipes
-from zoo.cli.completion import model_names, recipe_names
-from zoo.cli.options import AsJson, Debug, Quiet, Workers, key_values, pixels
+from zoo.cli.completion import head_names, model_names, recipe_names
+from zoo.cli.options import AsJson, Debug, Quiet, Workers, pixels, with_settings
 
 if TYPE_CHECKING:
     from zoo.finetuning.rates import RateSearch
@@ -42,7 +42,10 @@ def lr_find(
         str | None, typer.Option("--freeze", help="As for zoo finetune.", metavar="POLICY", show_default=False)
     ] = None,
     head: Annotated[
-        str | None, typer.Option("--head", help="As for zoo finetune.", metavar="PRESET", show_default=False)
+        str | None,
+        typer.Option(
+            "--head", help="As for zoo finetune.", metavar="HEAD", autocompletion=head_names, show_default=False
+        ),
     ] = None,
     opt: Annotated[str | None, typer.Option("--opt", help="The optimizer.", metavar="NAME", show_default=False)] = None,
     batch_size: Annotated[
@@ -104,9 +107,8 @@ def lr_find(
         "seed": seed,
         "workers": workers,
         "device": device,
-        **key_values(settings or []),
     }
-    resolved = recipes.resolve(recipe, given)
+    resolved = recipes.resolve(recipe, with_settings(given, settings))
     # What is wrong is told before torch is imported, which takes seconds.
     from zoo.foreseeing import check_search, foresee
     from zoo.tracking.plots import plot_rates, require_plots
@@ -144,7 +146,7 @@ def lr_find(
     if as_json:
         print_json(found.to_values())
         return
-    for line in shown(found):
+    for line in shown(found, width=min(60, printer.console.width - 9)):
         printer.line(line)
     if plot is not None:
         printer.line(f"drawn into {plot}")

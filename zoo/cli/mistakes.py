@@ -56,11 +56,17 @@ def as_flags(text: str, given: Sequence[str]) -> str:
     '--lr is -1; it must be above 0'
     """
     flags = {argument.partition("=")[0] for argument in given if argument.startswith("--")}
+    flags |= {argument[:2] for argument in given if re.match("-[a-z]", argument)}
 
     def dashed(match: re.Match[str]) -> str:
-        return f"{match[1]}--{match[2]}" if f"--{match[2]}" in flags else match[0]
+        called = next((flag for flag in (f"--{match[2]}", _ALIASES.get(match[2])) if flag in flags), match[2])
+        return f"{match[1]}{called}"
 
     return _KEY.sub(dashed, text)
+
+
+_ALIASES = {"wd": "--weight-decay", "batch-size": "-b", "workers": "-j"}
+"""What a key's flag is called otherwise."""
 
 
 _KEY = re.compile(r"^( *)([a-z]+(?:-[a-z]+)*)(?= is | names | '| none)", re.MULTILINE)

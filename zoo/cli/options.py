@@ -1,6 +1,6 @@
 """Options that several commands share, in one form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +50,16 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes 
 
 def split(given: Sequence[str] | None) -> list[str]:
     """The words of an option that may be repeated and may hold several, separated by commas."""
-    return [word.strip() for text in given or () for word in text.split(",")]
+    return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
+
+
+def with_settings(flags: Mapping[str, Any], settings: Sequence[str] | None) -> dict[str, Any]:
+    """What flags and `--set` gave, by the keys of the recipe; raises UsageError for a key that came both ways."""
+    found = key_values(settings or ())
+    twice = [key for key in found if flags.get(key) is not None]
+    if twice:
+        raise UsageError(f"{twice[0]} is given twice, by its flag and by --set.", "leave one of them out")
+    return {**flags, **found}
 
 
 def key_values(settings: Sequence[str]) -> dict[str, Any]:

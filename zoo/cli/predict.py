@@ -46,7 +46,9 @@ def predict(
         float | None,
         typer.Option("--threshold", help="Probability above which a label is told.", metavar="P", show_default=False),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.table,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="How to print them, table unless given.", show_default=False)
+    ] = None,
     batch_size: BatchSize = 32,
     workers: Workers = None,
     device: Device = "auto",
@@ -61,6 +63,8 @@ def predict(
     """
     if "-" in pictures and len(pictures) > 1:
         raise UsageError("- reads standard input, and stands alone.", "give the other pictures there too")
+    if as_json and form not in (None, Format.json):
+        raise UsageError(f"--json and --format {form} contradict each other.", "give one of them")
     from zoo.predicting import Predictor, predictions_of
     from zoo.predicting import predict as run
 
@@ -78,7 +82,7 @@ def predict(
     else:
         parts = iter([run(checkpoint, pictures, **asked)])
     show = {Format.json: _show_json, Format.csv: _show_csv, Format.table: _show_table}
-    show[Format.json if as_json else form](parts)
+    show[Format.json if as_json else form or Format.table](parts)
 
 
 def _show_json(parts: "Iterator[list[Prediction]]") -> None:

@@ -10,6 +10,12 @@ from zoo import catalog, files
 from zoo.errors import UsageError
 
 
+def require_list(kind: str, command: str, *, as_json: bool) -> None:
+    """Raise UsageError for a `--json` before a command that has none."""
+    if as_json:
+        raise UsageError(f"--json is for the list, zoo {kind} --json; {command} has no such form.", "leave it out")
+
+
 def show(kind: str, name: str) -> None:
     """Print a preset, or a file of the user's own, as it stands."""
     typer.echo(catalog.find(kind, name), nl=False)

@@ -25,6 +25,7 @@ def recipes(
 ) -> None:
     """List, show or copy recipes; what they say can be overridden by flags."""
     if context.invoked_subcommand is not None:
+        presets.require_list("recipes", context.invoked_subcommand, as_json=as_json)
         return
     found = [recipe.find(name) for name in catalog.names("recipes")]
     if as_json:

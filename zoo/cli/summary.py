@@ -32,7 +32,7 @@ def summary(
 ) -> None:
     """Show a model's modules and blocks with shapes, parameters, and what is trained or frozen.
 
-    The model is built with random weights, since none of this depends on them.
+    A model that is named is built with random weights, since none of this depends on them.
     """
     from pathlib import Path
 

@@ -4,6 +4,7 @@ The pictures are handwritten digits 5 to 9 of the UCI set 'Optical Recognition o
 4.0, see ATTRIBUTION.md beside this file), one sheet of 8 × 8 tiles a class. The backbone has seen 0 to 4 only.
 """
 
+import shlex
 from pathlib import Path
 
 from PIL import Image
@@ -48,7 +49,8 @@ def command(data: Path, out: Path, weights: str) -> str:
     flags = " ".join(
         f"--set {key}={value}" if key == "backbone-lr" else f"--{key} {value}" for key, value in SETTINGS.items()
     )
-    return f"zoo finetune {MODEL} --weights {weights} {flags} --data {data} --out {out}"
+    places = f"--data {shlex.quote(str(data))} --out {shlex.quote(str(out))}"
+    return f"zoo finetune {MODEL} --weights {weights} {flags} {places}"
 
 
 def fine_tune(data: Path, out: Path, weights: str, reporter: Reporter) -> Run:

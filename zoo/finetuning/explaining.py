@@ -16,7 +16,7 @@ def explained(plan: Plan) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(
-            f"{plan.device} has too little memory for steps of {plan.recipe.batch_size} pictures.",
+            f"{plan.device.device} has too little memory for steps of {plan.recipe.batch_size} pictures.",
             "try a smaller --batch-size (--accumulate keeps the step as large) or --img-size, or freeze more",
         ) from error
     except OutOfMemoryError as error:
@@ -33,13 +33,13 @@ def explained(plan: Plan) -> Iterator[None]:
             "take a larger --batch-size or --img-size, or freeze the backbone",
         ) from error
     except RuntimeError as error:
-        if not plan.device.deterministic or "determinis" not in str(error):
-            raise
-        if "CUBLAS_WORKSPACE_CONFIG" in str(error):
+        if plan.device.deterministic and "CUBLAS_WORKSPACE_CONFIG" in str(error):
             raise UsageError(
                 "deterministic was asked for after this process had multiplied matrices on the GPU another way.",
                 "set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts",
             ) from error
+        if "does not have a deterministic implementation" not in str(error):
+            raise
         raise UsageError(
             f"{str(error).split()[0]} has no way on {plan.device.device} that repeats itself bit for bit.",
             "leave --deterministic out, or freeze what stands before it",

@@ -11,7 +11,7 @@ from zoo.finetuning.explaining import explained
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.stages import apply_stage
 from zoo.recipe import most_kept
-from zoo.training.devices import peak_memory, synchronize
+from zoo.training.devices import forget_peak, peak_memory, synchronize
 from zoo.training.loop import logits_of, random_state_kept, to_device
 
 
@@ -39,6 +39,7 @@ class Estimate:
 
 def rehearse(plan: Plan) -> Estimate:
     """Run one batch of each stage; the weights stay as they are and nothing is written."""
+    forget_peak(plan.device)
     model = plan.device.place(plan.model)
     steps, seconds, loss, step_seconds = 0, 0.0, 0.0, 0.0
     with random_state_kept(), explained(plan), plan.device.algorithms(), plan.loader(train=True) as loader:

@@ -29,7 +29,7 @@ from zoo.sources.checkpoints import snapshot_of
 from zoo.tracking import logs
 from zoo.training import loop
 from zoo.training.averaging import Average
-from zoo.training.devices import machine
+from zoo.training.devices import forget_peak, machine
 from zoo.training.mixing import Mixer
 from zoo.training.optimizers import optimizer_of, schedule_of
 from zoo.training.tasks import AnyMetrics, AnyTally
@@ -60,6 +60,7 @@ class Runner:
     def run(self) -> AnyMetrics | None:
         """Train until the end or until a signal; returns the figures of the last epoch."""
         plan = self.plan
+        forget_peak(plan.device)
         plan.device.place(plan.model)
         loaders = plan.loader(train=True), plan.loader(train=False)
         with loaders[0] as train, loaders[1] as val, self.stop.listening(), plan.device.algorithms():

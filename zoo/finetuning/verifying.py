@@ -16,6 +16,7 @@ from zoo.data.finding import root_at
 from zoo.errors import CheckpointError, Stopped
 from zoo.files import DATA, RECIPE
 from zoo.finetuning.comparing import machine_differences
+from zoo.finetuning.explaining import explained
 from zoo.finetuning.journal import NUMERICS, Journal
 from zoo.finetuning.plan import Plan
 from zoo.finetuning.position import Position, Told, machine_of, position_of, told
@@ -99,7 +100,8 @@ def verify_newest(
     reporter.note(f"verifying: {some(steps, 'step')} from {start} to {newest.name}, trained again")
     runner = Runner(plan, Reporter(), _Rehearsal(plan, goal.name), position, state)
     try:
-        runner.run()
+        with explained(plan):
+            runner.run()
     except Stopped as ended:
         if runner.stop or not isinstance(ended, _Reached):
             what = "stopped while it was verified; the run is as it was."

@@ -44,16 +44,20 @@ class Device:
         # cuBLAS sums in an order of its own unless its workspace is of one of two sizes, which it is told only so.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        measures = torch.backends.cudnn.benchmark
         # torch says nothing of its types to others.
         memory: Any = torch.utils.deterministic
         filled = memory.fill_uninitialized_memory
         torch.use_deterministic_algorithms(True)
+        # Who measures takes another algorithm each time.
+        torch.backends.cudnn.benchmark = False
         # It takes time, and nothing here reads memory that was not written.
         memory.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            torch.backends.cudnn.benchmark = measures
             memory.fill_uninitialized_memory = filled
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -158,7 +162,7 @@ def default_workers(device: Device) -> int:
 
 
 def peak_memory(device: Device) -> int | None:
-    """The most memory that was in use so far, in bytes: the device's, or of the CPU the process's."""
+    """The most memory that was in use, in bytes: the device's since `forget_peak`, or of the CPU the process's ever."""
     if device.device.type == "cuda":
         return torch.cuda.max_memory_allocated(device.device)
     if sys.platform == "win32":
@@ -167,6 +171,12 @@ def peak_memory(device: Device) -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak(device: Device) -> None:
+    """Let `peak_memory` of a GPU count from here on; what a process once held is known of it until its end."""
+    if device.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device.device)
 
 
 def synchronize(device: Device) -> None:

@@ -109,7 +109,7 @@ def unreadable(path: Path, reason: str) -> CheckpointError:
     """The error for a file that is damaged or is none of torch's."""
     return CheckpointError(
         f"{path} is no file of weights that torch can read, or it is cut off: {reason}.",
-        "give a file (.safetensors, .pth, .pt), a checkpoint folder, the name of a set, or none",
+        "give a .safetensors, .pth or .pt file of weights, or a checkpoint's folder",
     )
 
 
