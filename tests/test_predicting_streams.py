@@ -106,7 +106,7 @@ def test_thousands_of_paths_are_told_as_they_come(place: Path, predictor: Predic
     [
         (
             b"imgs/ant/0.png\nimgs/ant/absent.png\n\nnotes.txt\n",
-            ["line 2: imgs/ant/absent.png   gone", "line 4: notes.txt   a text"],
+            ["line 2: imgs/ant/absent.png   there is no such file", "line 4: notes.txt   a text"],
         ),
         (b"imgs/ant/0.png\nimgs\n", ["line 2: imgs   not an ordinary file"]),
         (b"", ["there is nothing on standard input"]),

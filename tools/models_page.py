@@ -31,8 +31,8 @@ CONTRACT = """## The contract in figures
 
 With {versions}, on 2 cores and 24 GB. Beside `backbone`, `first:N` and `last:N`,
 {each:,} of those that passed were frozen `until:` each of their places, {some:,} `until:` {places} of them. Too slow
-here are models above {largest} M parameters, which take more time or memory than there was; nothing else is known
-against them: {slow}.
+here are models above {largest} M parameters, and smaller ones with large inputs, which take more time or memory than
+there was; nothing else is known against them: {slow}.
 """
 
 

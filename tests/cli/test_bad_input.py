@@ -177,3 +177,24 @@ def test_a_checkpoint_of_another_architecture(call: Call, tune: Tune, zoo_comman
     torch.save({"weight": print}, run.parent / "evil.pth")
     refused(call("--weights", run.parent / "evil.pth"), 4, "is refused", "print")
     refused(call("--weights", "absent.pth"), 4, "does not exist")
+
+
+def test_a_file_in_the_wrong_flag_is_told_as_what_it_is(zoo_command: Command, tmp_path: Path) -> None:
+    head, recipe = tmp_path / "head.toml", tmp_path / "recipe.toml"
+    assert zoo_command("heads", "copy", "mlp", head).code == 0
+    assert zoo_command("recipes", "copy", "quick", recipe).code == 0
+    for flag, file, told in (("--head", recipe, "is a recipe, not a head"), ("--recipe", head, "is a head, not a")):
+        result = zoo_command("finetune", MODEL, "--data", tmp_path, flag, file)
+        assert result.code == 2
+        assert told in result.err
+
+
+def test_a_policy_that_is_nearly_one_is_told_before_any_model_is_loaded(
+    zoo_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("zoo.sources.loading.build", lambda *_, **__: pytest.fail("a model was built"))
+    for words in (["finetune", MODEL, "--data", tmp_path], ["summary", MODEL]):
+        for policy, near in (("bakcbone", "near: backbone"), ("untl:features.3", "near: until:PATH")):
+            result = zoo_command(*words, "--freeze", policy)
+            assert result.code == 2
+            assert near in result.err

@@ -196,3 +196,26 @@ def test_what_is_absent_is_said_so(zoo_command: Command, tmp_path: Path) -> None
 def test_a_pipe_is_not_waited_for(zoo_command: Command, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "w.pth")
     assert zoo_command("inspect", tmp_path / "w.pth").code == 4
+
+
+def test_a_damaged_checkpoint_of_a_run_is_told_and_none_taken_for_the_best_in_its_place(
+    tmp_path: Path, pictures: Path, zoo_command: Command
+) -> None:
+    asked = ["finetune", "squeezenet1_1", "--weights", "none", "--data", pictures, "--img-size", 32, "-j", 0]
+    assert zoo_command(*asked, "--epochs", 2, "--keep", "every:1", "--out", tmp_path, "--name", "run").code == 0
+    run = tmp_path / "run"
+    best = json.loads(zoo_command("inspect", run, "--json").out)["best"]
+    weights = run / "epoch-0002" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    told = json.loads(zoo_command("inspect", run, "--json").out)
+    assert told["damaged"] == [str(run / "epoch-0002")]
+    assert told["best"] == best
+    assert "epoch-0002             damaged: model.safetensors is not what its manifest says" in (
+        zoo_command("inspect", run).out
+    )
+    (run / "epoch-0001" / "MANIFEST.json").unlink()
+    shown = zoo_command("inspect", run).out
+    assert "damaged: it has no manifest" in shown
+    assert "best" not in shown

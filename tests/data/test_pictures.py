@@ -207,7 +207,7 @@ def link(path: Path) -> None:
         (Path.touch, "empty"),
         (os.mkfifo, "not an ordinary file"),
         (Path.mkdir, "not an ordinary file"),
-        (link, "gone"),
+        (link, "a link to nothing"),
     ],
 )
 def test_what_cannot_be_read_is_listed_with_its_reason(

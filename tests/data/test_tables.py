@@ -175,7 +175,7 @@ def test_all_mistakes_are_told_together_with_their_rows(root: Path) -> None:
         f"row 3: there is no picture {root / 'imgs' / '77.png'}",
         "row 4: the label is empty",
         f"row 5: '../secret.png' does not lie below {root}",
-        "row 6: the picture is empty",
+        "row 6: no picture is named",
         "row 7: imgs/0.png is in row 2 already",
         "row 8: split is 'trian'; it takes train, val or test; near: train",
         f"row 9: '/etc/passwd' does not lie below {root}",
@@ -316,7 +316,7 @@ def test_paths_lie_below_the_root(root: Path) -> None:
     assert found.root == root
     assert by_name(found)["3.png"] == 1
     for bad in ("..", ".", "", "a/../..", "\0", 5, None, str(root)):
-        with pytest.raises(ValueError, match=r"below|empty|no path"):
+        with pytest.raises(ValueError, match=r"below|no picture is named|no path"):
             path_in(bad, root)
     assert path_in(str(root / "imgs" / "1.png"), root) == "imgs/1.png"
 

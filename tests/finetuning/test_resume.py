@@ -171,3 +171,10 @@ def test_a_checkpoint_is_not_the_run_itself(train: Train) -> None:
     run = train()
     with pytest.raises(CheckpointError, match=f"the run is {run.folder}"):
         zoo.resume(run.last)
+
+
+def test_what_a_finished_run_cannot_use_any_more_is_told(train: Train) -> None:
+    train(lr=0.003)
+    heard = Listener()
+    train(lr=0.1, resume=True, reporter=heard)
+    assert any(note.startswith("not used, as it is finished: lr 0.003 → 0.1") for note in heard.notes), heard.notes

@@ -8,16 +8,28 @@ from zoo import files
 from zoo.checkpoint import reading
 from zoo.checkpoint.foreign.headers import read_header
 from zoo.checkpoint.writing import DELTA, WEIGHTS
+from zoo.errors import CheckpointError
 
 
 def of_run(folder: Path) -> dict[str, Any] | None:
-    """The complete checkpoints of a run, or None when the folder is no run."""
+    """The checkpoints of a run, every file compared with its manifest, or None when the folder is no run.
+
+    Which one is the best is not known where one has no manifest any more: it may have been that one.
+    """
     if not (folder / files.RECIPE).is_file():
         return None
-    best = reading.best_of(folder)
+    incomplete = reading.damaged_of(folder)
+    best = None if incomplete else reading.best_of(folder)
+    damaged = {str(each): "it has no manifest" for each in incomplete}
+    for found in reading.checkpoints_of(folder):
+        try:
+            reading.verify(found.folder)
+        except CheckpointError as error:
+            damaged[str(found.folder)] = error.message.partition("is damaged: ")[2] or error.message
     return {
         "run": str(folder),
-        "damaged": [str(each) for each in reading.damaged_of(folder)],
+        "damaged": list(damaged),
+        "reasons": damaged,
         "best": str(best) if best else None,
         "checkpoints": [
             {

@@ -89,10 +89,7 @@ def _lines(entry: registry.Entry) -> list[str]:
     if entry.note:
         lines.append(f"  {entry.note}")
     if entry.untried:
-        lines.append(
-            f"  not tried: every model of up to {count(registry.LARGEST_TRIED)} parameters was;"
-            " nothing is known against this one"
-        )
+        lines.append("  not tried, for its size; nothing is known against it")
     if not entry.weights:
         lines.append("  weights        none; it starts from random values with --weights none")
     for number, (tag, facts) in enumerate(entry.weights.items()):

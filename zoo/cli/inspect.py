@@ -64,8 +64,8 @@ def _print_run(run: dict[str, Any]) -> None:
         metrics = " · ".join(f"{name} {value:.3f}" for name, value in each["metrics"].items())
         mark = "  ← best" if each["folder"] == run["best"] else ""
         _say(f"  {each['name']:<22} {metrics}{mark}")
-    for damaged in run["damaged"]:
-        _say(f"  {Path(damaged).name:<22} damaged: not what its manifest says")
+    for damaged, reason in run["reasons"].items():
+        _say(f"  {Path(damaged).name:<22} damaged: {reason}")
     if not run["checkpoints"]:
         _say("  no complete checkpoint")
 

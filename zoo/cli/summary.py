@@ -6,6 +6,8 @@ import typer
 
 from zoo.cli.completion import model_names
 from zoo.cli.options import AsJson, Debug
+from zoo.errors import UsageError
+from zoo.recipe.policies import freeze_mistake, unfreeze_mistake
 
 app = typer.Typer(add_completion=False)
 
@@ -34,6 +36,10 @@ def summary(
 
     A model that is named is built with random weights, since none of this depends on them.
     """
+    # What is wrong is told before torch is imported, which takes seconds.
+    for called, policy, mistake in (("freeze", freeze, freeze_mistake), ("unfreeze", unfreeze, unfreeze_mistake)):
+        if policy is not None and (wrong := mistake(policy)):
+            raise UsageError(f"{called} is {policy!r}; {wrong}")
     from pathlib import Path
 
     import zoo

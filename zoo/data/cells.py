@@ -90,7 +90,7 @@ def path_in(cell: Any, root: Path) -> str:
     Raises ValueError for what is no path, or leads out of the root.
     """
     if not isinstance(cell, str) or not cell.strip() or "\0" in cell:
-        raise ValueError("the picture is empty" if cell in (None, "") else f"{_shown(cell)} is no path")
+        raise ValueError("no picture is named" if cell in (None, "") else f"{_shown(cell)} is no path")
     # Absolute, since everything counts as below "."; links stay as they are.
     base = Path(os.path.abspath(root))  # noqa: PTH100
     path = Path(os.path.abspath(base / cell.strip()))  # noqa: PTH100

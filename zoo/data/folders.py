@@ -219,7 +219,7 @@ def _class_folders(root: Path, wanted: Collection[str] | None = None) -> tuple[d
             "remove the folder, or name the classes to use with --classes",
         )
     notes = (
-        [f"{len(others):,} files are no pictures by their names: {listed([printable(p.name) for p in others], 3)}"]
+        [f"{some(len(others), 'file')} not named as a picture is: {listed([printable(p.name) for p in others], 3)}"]
         if others
         else []
     )

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from zoo.data.listing import Facts
 from zoo.errors import DataError, UsageError
+from zoo.units import some
 
 # Formats of pictures only; Pillow also knows documents (EPS, PDF) whose readers run programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -136,7 +137,7 @@ def require_readable(
     if len(problems) > most:
         lines.append(f"… and {len(problems) - most:,} more")
     raise DataError(
-        f"{len(problems):,} of {len(paths):,} pictures cannot be used:",
+        f"{len(problems):,} of {some(len(paths), 'picture')} cannot be used:",
         *lines,
         "mend them or move them away.",
     )
@@ -157,9 +158,16 @@ def _looked_at(paths: Iterable[Path], seen: Callable[[], None] | None) -> Iterat
             yield each
 
 
+def _absent(path: Path) -> str:
+    """Why there is no file to read."""
+    if path.exists():
+        return "not an ordinary file"
+    return "a link to nothing" if path.is_symlink() else "there is no such file"
+
+
 def _look_at(path: Path) -> Facts | Problem:
     if not path.is_file():
-        return Problem(path, "not an ordinary file" if path.exists() else "gone")
+        return Problem(path, _absent(path))
     try:
         with path.open("rb") as file:
             # The time comes before the content: an edit in between then counts as one, instead of going unseen.

@@ -64,6 +64,8 @@ def lines_of(stream: BinaryIO) -> Iterator[Line]:
     """
     for number, text in enumerate(stream, 1):
         name = text.rstrip(b"\r\n")
+        if b"\0" in name:
+            raise DataError("the paths on standard input have NUL between them.", "one a line: find without -print0")
         if name.strip():
             yield Line(number, Path(os.fsdecode(name)))
 

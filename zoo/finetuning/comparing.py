@@ -63,7 +63,9 @@ def refuse(called: str, changes: Sequence[Change], allow: Sequence[str], details
     widths = max(len(each.key) for each in refused), max(len(each.before) for each in refused)
     rows = [f"{each.key:<{widths[0]}}  {each.before:<{widths[1]}} → {each.now}" for each in refused]
     fixed = [each.key for each in refused if each.word in FIXED]
-    if fixed:
+    if "model" in fixed:
+        way = "with another model it is another run: give it another --name"
+    elif fixed:
         way = f"with other {fixed[0]} it is another run: zoo finetune … --weights {called} starts it from this one"
     else:
         words = ",".join(dict.fromkeys(each.word for each in refused))

@@ -126,7 +126,7 @@ def go_on(
                 if not (folder / SUMMARY).is_file() and not best_is_lost:
                     # The process ended within its last save, so the older checkpoints may still be there.
                     saving.prune(folder, recipe.keep, newest=newest.name, best=position.best_epoch)
-                return _already_finished(folder, position, recipe, reporter)
+                return _already_finished(folder, position, recipe, before, reporter)
             for each in found.settings:
                 reporter.note(f"changed: {each}")
             with random_state_kept():
@@ -180,7 +180,7 @@ def _best_is_lost(folder: Path, position: Position, recipe: Recipe, reporter: Re
     return lost
 
 
-def _already_finished(folder: Path, position: Position, recipe: Recipe, reporter: Reporter) -> Run:
+def _already_finished(folder: Path, position: Position, recipe: Recipe, before: Told, reporter: Reporter) -> Run:
     finished = finished_run(folder, position, None)
     if not (folder / SUMMARY).is_file():
         # The process ended between its last checkpoint and its last words.
@@ -191,6 +191,9 @@ def _already_finished(folder: Path, position: Position, recipe: Recipe, reporter
     if position.epoch < recipe.epochs:
         done = f"no better score for {some(position.waited, 'epoch')}, {position.epoch} of {recipe.epochs} are done"
     reporter.note(f"the run is finished: {done}; --epochs N gives it more")
+    changes = comparing.recipe_changes(before.recipe, recipe) if before.recipe else []
+    if unused := [str(each) for each in changes if each.word != "epochs"]:
+        reporter.note(f"not used, as it is finished: {'; '.join(unused)}")
     reporter.finished(finished)
     return finished
 

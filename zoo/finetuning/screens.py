@@ -34,7 +34,9 @@ def plan_sections(plan: Plan) -> list[Section]:
     total = sum(parameter.numel() for parameter in plan.model.parameters())
     height, width = spec.preprocessing.size
     weights = spec.weights or "random weights"
-    sections: list[Section] = [f"{spec.full_name} · {weights} · {count(total)} parameters · input {height} × {width}"]
+    channels = len(spec.preprocessing.mean)
+    size = f"{height} × {width}{'' if channels == 3 else f' × {channels}'}"
+    sections: list[Section] = [f"{spec.full_name} · {weights} · {count(total)} parameters · input {size}"]
     if spec.report:
         sections.append(f"  {spec.report}")
     if spec.weights is None:

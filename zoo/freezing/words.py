@@ -9,7 +9,7 @@ from zoo.errors import UsageError
 from zoo.freezing.dividing import backbone_parameters, blocks_of, norm_parameters, repeated
 from zoo.freezing.order import RunningOrder
 from zoo.names import is_glob, is_under, listed, matching, near, near_hint
-from zoo.recipe.policies import WITH_VALUE, WORDS, is_count
+from zoo.recipe.policies import ALLOWED, WITH_VALUE, WORDS, is_count
 from zoo.registry import find_spec, spec_of
 
 
@@ -89,7 +89,7 @@ def match(pattern: str, names: Sequence[str], model: nn.Module, key: str = "free
         kind, colon, _ = pattern.partition(":")
         words = [f"{each}:…" for each in near(kind, WITH_VALUE)] if colon else near(pattern, WORDS)
         similar = words + _near_patterns(pattern, names)
-        hints = [f"near: {listed(similar)}"] if similar else []
+        hints = [f"near: {listed(similar)}" if similar else ALLOWED]
         raise UsageError(f"{key} {pattern!r} matches no parameter of {called(model)}.", *hints, where_to_look(model))
     return found
 

@@ -56,6 +56,8 @@ def find(text: str) -> Preset:
 
 
 def _made_of(values: Mapping[str, Any], where: str, name: str) -> Preset:
+    if "stages" in values:
+        raise UsageError(f"{where} is a recipe, not a head.", "give it with --recipe")
     mistakes = []
     for key in values.keys() - set(KEYS):
         found = near(key, KEYS)

@@ -75,7 +75,9 @@ def is_count(text: str) -> bool:
 def _mistake(word: str) -> str | None:
     kind, colon, value = word.partition(":")
     if not colon:
-        return None
+        # No parameter is called nearly so, and it is the word that is typed most.
+        close = word != "backbone" and len(word) > 5 and near(word, ("backbone",))
+        return f"there is no policy {word}; near: backbone" if close else None
     if kind in COUNTED and not is_count(value.strip()):
         return f"{kind}:N takes a number of blocks, 1 or more"
     if kind in WITH_VALUE:

@@ -44,6 +44,8 @@ def from_values(values: Mapping[str, Any], where: str) -> Recipe:
 def made_of(values: Mapping[str, Any], where: str | None, name: str) -> Recipe:
     """The recipe of some values; raises UsageError that tells all their mistakes, and `where` they stand."""
     stages = values.get("stages")
+    if "layers" in values:
+        raise UsageError(f"{where} is a head, not a recipe.", "give it with --head")
     general = {key: value for key, value in values.items() if key not in ("stages", "name")}
     mistakes = [*mistakes_in(general, KEYS, ""), *joint_mistakes(general)]
     if not isinstance(stages, list) or not stages or not all(isinstance(each, dict) for each in stages):

@@ -50,7 +50,7 @@ def save_checkpoint(
     `progress` is what else belongs to the position, in plain values. With `whole` the model is also written as
     `model.pt` (a pickle of torch's classes only) and `model.pt2` (torch.export). With `delta` only what differs
     from the pretrained weights is written, which are named with their sha256 and looked for when the checkpoint
-    is loaded.
+    is loaded. A checkpoint that is in the folder is replaced, once the new one is complete.
 
     Raises StorageError when the folder cannot be written, CheckpointError for a state that cannot be kept or
     weights that a delta cannot refer to.
