@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DEVICE = os.environ.get("ZOO_TEST_DEVICE", "cpu")
 """Where the tests of runs compute; `ZOO_TEST_DEVICE=cuda` takes them to a GPU."""
-MACHINE = {"device": DEVICE, "amp": "off", "deterministic": DEVICE != "cpu"}
+MACHINE = {"device": DEVICE, "deterministic": DEVICE != "cpu"}
 """As settings of a run that shall be the same bit for bit."""
 # Before a first test on a GPU multiplies matrices another way: see Device.algorithms.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -24,12 +24,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures, a file of weights that is gone afterwards, and a run that began with it."""
     place = tmp_path_factory.mktemp("place")
     write_pictures(place / "imgs", dict.fromkeys(CLASSES, 8))
-    torch.save(zoo.load(MODEL, weights=None).state_dict(), place / "weights.pth")
+    torch.save(zoo.load(MODEL, weights=None, seed=0).state_dict(), place / "weights.pth")
     given = {
         "weights": place / "weights.pth",
         "img_size": 64,
         "batch_size": 4,
-        "lr": 0.01,
+        "lr": 0.1,
         "workers": 0,
         "device": "cpu",
     }
