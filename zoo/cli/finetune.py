@@ -242,7 +242,7 @@ def finetune(
     ] = None,
     deterministic: Annotated[
         bool,
-        option("--deterministic", help="On a GPU: repeat bit for bit, which is slower.", panel=MACHINE),
+        option("--deterministic", help="On a GPU: only algorithms that repeat themselves.", panel=MACHINE),
     ] = False,
     save: Annotated[
         Save | None,

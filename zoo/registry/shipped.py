@@ -11,7 +11,7 @@ from zoo.registry.specs import Kind, Preprocessing, Task, preprocessing_from
 
 SOURCES = ("torchvision", "timm", "hf", "own")
 LARGEST_TRIED = 640_000_000
-"""So many parameters a model may have to be sure to have gone through the contract of `tests/contract`."""
+"""Models of up to so many parameters went through the contract of `tests/contract`, all but NOT_TRIED."""
 NOT_TRIED = frozenset(
     {"timm:deepseek_vit_412m", "timm:maxvit_xlarge_tf_384", "timm:maxvit_xlarge_tf_512", "torchvision:vit_h_14"}
 )
